@@ -1,0 +1,1 @@
+"""The thin support module behind the notebooks: data → models → training → experiments; statistics, plots; report."""

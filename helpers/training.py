@@ -1,0 +1,140 @@
+"""One network trained on one round's pairs: a recipe in, one row per epoch out."""
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from helpers.data import Pairs, stream
+from helpers.inputs import InputError, number, one_of, whole_number
+from helpers.models import Architecture, Network, build
+
+EVALUATION_BATCH = 100  # pairs; larger batches leave the processor's cache
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. One line added to OPTIMIZERS or LOSSES makes its name known here."""
+
+    optimizer: str = "sgd"
+    learning_rate: float = 0.01
+    settings: dict = field(default_factory=dict)  # the optimiser's own, e.g. {"momentum": 0.5}
+    loss: str = "cross_entropy"  # of the comparison; the digits' is always the cross-entropy
+    auxiliary: float = 0.0  # weight of the digits' losses, summed over the images; 0: no auxiliary loss
+    batch_size: int = 50  # pairs
+    epochs: int = 25
+    training_mode: bool = False  # also measure with the network left in training mode, as the first report seems to
+
+    def __post_init__(self):
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("loss", self.loss, LOSSES)
+        number("learning_rate", self.learning_rate, 0)
+        number("auxiliary", self.auxiliary, 0)
+        whole_number("batch_size", self.batch_size, 1)
+        whole_number("epochs", self.epochs, 1)
+
+
+OPTIMIZERS = {
+    "sgd": lambda parameters, **settings: torch.optim.SGD(parameters, fused=True, **settings),
+    "adam": lambda parameters, **settings: torch.optim.Adam(parameters, fused=True, **settings),
+    "adamw": lambda parameters, **settings: torch.optim.AdamW(parameters, fused=True, **settings),
+    "adagrad": lambda parameters, **settings: torch.optim.Adagrad(parameters, fused=True, **settings),
+    "rmsprop": torch.optim.RMSprop,
+}
+
+LOSSES = {  # of the comparison's logits [B, 2] and labels [B]
+    "cross_entropy": F.cross_entropy,
+    "mean_squared_error": lambda logits, labels: F.mse_loss(logits.softmax(dim=1)[:, 1], labels.float()),
+    "hinge": F.multi_margin_loss,
+}
+
+
+def train(architecture: Architecture, recipe: Recipe, train_pairs: Pairs, test_pairs: Pairs, seed: int,
+          device: str = "cpu", on_epoch=lambda row: None) -> tuple[list[dict], Network]:
+    """Train on `train_pairs`, measuring after every epoch, and return one row per epoch and the trained network.
+
+    A row has `epoch` (from 1) and, for train and test, the comparison's mean `loss` (nats) and `accuracy` and the
+    `digit_accuracy` (shares of 1), all with dropout off; with `recipe.training_mode` also `*_training_mode`. The
+    result depends on the arguments alone: one thread, and torch's random state is seeded and put back.
+    """
+    torch.set_num_threads(1)
+    train_pairs, test_pairs = train_pairs.to(device), test_pairs.to(device)
+    with torch.random.fork_rng(devices=None if device == "cuda" else []):
+        torch.manual_seed(stream(seed, "training"))
+        network = build(architecture).to(device)
+        optimizer = _optimizer(recipe, network)
+        rows = []
+        for epoch in range(1, recipe.epochs + 1):
+            seen = _train_epoch(network, optimizer, recipe, train_pairs)
+            row = {"epoch": epoch}
+            for name, pairs in (("train", train_pairs), ("test", test_pairs)):
+                row |= {f"{name}_{measure}": value for measure, value in evaluate(network, pairs, recipe.loss).items()}
+            if recipe.training_mode:
+                row |= {f"train_{measure}_training_mode": value for measure, value in seen.items()}
+                row |= {f"test_{measure}_training_mode": value
+                        for measure, value in _evaluate_in_training_mode(network, test_pairs, recipe).items()}
+            rows.append(row)
+            on_epoch(row)
+    return rows, network
+
+
+def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
+    try:
+        return OPTIMIZERS[recipe.optimizer](network.parameters(), lr=recipe.learning_rate, **recipe.settings)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"settings: {recipe.settings!r} was given for the optimizer {recipe.optimizer}, allowed are "
+                         f"its own settings in torch.optim ({error}).") from None
+
+
+def _train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs) -> dict[str, float]:
+    """One pass over the pairs in random order; returns the measures of the batches as they went by."""
+    network.train()
+    shuffled = pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]  # indexed once, then sliced: slices are views
+    outputs = []
+    for start in range(0, len(pairs), recipe.batch_size):
+        batch = shuffled[start:start + recipe.batch_size]
+        comparison, digits = network(batch.images)
+        loss = LOSSES[recipe.loss](comparison, batch.labels)
+        if recipe.auxiliary:
+            # The mean over B·n digits, times n: the sum of the images' mean losses.
+            digit_loss = F.cross_entropy(digits.flatten(0, 1), batch.digits.flatten()) * batch.digits.shape[1]
+            loss = loss + recipe.auxiliary * digit_loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        outputs.append((comparison.detach(), digits.detach()))
+    return _measures(*map(torch.cat, zip(*outputs, strict=True)), shuffled, recipe.loss)
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The comparison's logits [B, 2] and the digits' logits [B, n, 10], with dropout off."""
+    network.eval()
+    outputs = [network(batch) for batch in images.split(EVALUATION_BATCH)]
+    return tuple(map(torch.cat, zip(*outputs, strict=True)))
+
+
+def evaluate(network: nn.Module, pairs: Pairs, loss: str = "cross_entropy") -> dict[str, float]:
+    """Mean loss and accuracy of the comparison and accuracy of the digits, with dropout off."""
+    return _measures(*predict(network, pairs.images), pairs, loss)
+
+
+@torch.no_grad()
+def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe) -> dict[str, float]:
+    """As `evaluate`, but with dropout and batch statistics as in training; the network and its seed stay as they were."""
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    with torch.random.fork_rng(devices=[]):
+        network.train()
+        outputs = [network(batch) for batch in pairs.images.split(recipe.batch_size)]
+    for name, buffer in network.named_buffers():
+        buffer.copy_(before[name])
+    return _measures(*map(torch.cat, zip(*outputs, strict=True)), pairs, recipe.loss)
+
+
+def _measures(comparison: Tensor, digits: Tensor, pairs: Pairs, loss: str) -> dict[str, float]:
+    return {
+        "loss": LOSSES[loss](comparison, pairs.labels).item(),
+        "accuracy": (comparison.argmax(dim=1) == pairs.labels).float().mean().item(),
+        "digit_accuracy": (digits.argmax(dim=2) == pairs.digits).float().mean().item(),
+    }
