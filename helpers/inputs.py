@@ -45,6 +45,7 @@ def writable_folder(name: str, folder: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"{name}: {str(folder)!r} was given, allowed is a folder that can be written to "
-                         f"({error.strerror}).") from None
+        raise InputError(
+            f"{name}: {str(folder)!r} was given, allowed is a folder that can be written to ({error.strerror})."
+        ) from None
     return folder

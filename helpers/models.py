@@ -5,15 +5,13 @@ auxiliary loss acts and where a head joins them to the two logits of the compari
 """
 
 import math
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from helpers.data import CLASSES
-from helpers.inputs import ROOT, InputError, number, one_of, whole_number
+from helpers.inputs import InputError, number, one_of, whole_number
 
 Shape = tuple[int, ...]  # of one example: (channels, height, width), (channels, length) or (features,)
 IMAGE: Shape = (1, 14, 14)
@@ -50,8 +48,10 @@ def conv1d(shape: Shape, channels: int, kernel: int, stride: int = 1, padding: i
     size = _windows(lined_up, 1, kernel, stride, padding)
     _grouped(lined_up[0], channels, groups)
     convolution = nn.Conv1d(lined_up[0], channels, kernel, stride, padding, groups=groups)
-    return nn.Sequential(nn.Flatten(), nn.Unflatten(1, lined_up), convolution) if len(shape) == 3 else convolution, \
-        (channels, *size)
+    return nn.Sequential(nn.Flatten(), nn.Unflatten(1, lined_up), convolution) if len(shape) == 3 else convolution, (
+        channels,
+        *size,
+    )
 
 
 def max_pool(shape: Shape, kernel: int, stride: int | None = None):
@@ -97,7 +97,7 @@ LAYERS = {  # name: (builder, the setting that a bare value stands for)
 
 
 class Flatten(nn.Module):
-    """Flatten all but the batch; maps row by row with the channels last, as they lie in memory, so nothing is copied."""
+    """Flatten all but the batch; maps with the channels last, as they lie in memory, so nothing is copied."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x.flatten(1)
@@ -109,8 +109,9 @@ def _windows(shape: Shape, dimensions: int, kernel: int, stride: int, padding: i
         raise InputError(f"needs maps in {dimensions} dimension(s), but gets {_said(shape)}")
     whole_number("kernel", kernel, 1), whole_number("stride", stride, 1), whole_number("padding", padding, 0)
     if kernel > min(shape[1:]) + 2 * padding:
-        raise InputError(f"its kernel of {kernel} is larger than the map of {_said(shape)} that it gets "
-                         f"(padding {padding})")
+        raise InputError(
+            f"its kernel of {kernel} is larger than the map of {_said(shape)} that it gets (padding {padding})"
+        )
     return tuple((size + 2 * padding - kernel) // stride + 1 for size in shape[1:])
 
 
@@ -156,7 +157,7 @@ class Network(nn.Module):
         if len(self.branches) == 1:
             digits = self.branches[0](images.flatten(0, 1).unsqueeze(1)).unflatten(0, images.shape[:2])
         else:
-            digits = torch.stack([branch(images[:, i:i + 1]) for i, branch in enumerate(self.branches)], dim=1)
+            digits = torch.stack([branch(images[:, i : i + 1]) for i, branch in enumerate(self.branches)], dim=1)
         return self.head(digits), digits
 
 
@@ -168,6 +169,27 @@ def build(architecture: Architecture) -> Network:
 
 def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def outline(architecture: Architecture) -> tuple[list[tuple[str, int]], tuple[str, int]]:
+    """What to draw of a network: (text, parameters) of each layer of a sub-network, and of the head.
+
+    A layer used again, or by all sub-networks, counts its parameters at every place where it stands.
+    """
+    network, shape, lines = build(architecture).eval(), torch.zeros(1, *IMAGE), []
+    for layer, module in zip(architecture.layers, network.branches[0], strict=True):
+        kind, settings = _entry(layer)
+        shape = module(shape)
+        kernel = settings.get("kernel") if isinstance(settings, dict) else None
+        size = f" {kernel}×{kernel}" if kernel and shape.dim() == 4 else ""
+        grows = count_parameters(module) or "pool" in kind
+        gives = f" → {'×'.join(map(str, shape.shape[1:]))}" if grows and kind != "batch_norm" else ""
+        lines.append((f"{kind.replace('_', ' ')}{size}{gives}", count_parameters(module)))
+    head, _ = _entry(architecture.head)
+    return lines, (
+        f"{head.replace('_', ' ')} head: {architecture.images * CLASSES} → 2",
+        count_parameters(network.head),
+    )
 
 
 def _branch(layers, common: dict[str, nn.Module]) -> nn.Sequential:
@@ -199,7 +221,9 @@ def _branch(layers, common: dict[str, nn.Module]) -> nn.Sequential:
         modules.append(known.setdefault(name, module))
         shape = after
     if shape != (CLASSES,):
-        raise InputError(f"layers: the last layer gives {_said(shape)}, allowed are {CLASSES} units, one for each digit.")
+        raise InputError(
+            f"layers: the last layer gives {_said(shape)}, allowed are {CLASSES} units, one for each digit."
+        )
     return nn.Sequential(*modules)
 
 

@@ -1,6 +1,6 @@
 """One network trained on one round's pairs: a recipe in, one row per epoch out."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +50,15 @@ LOSSES = {  # of the comparison's logits [B, 2] and labels [B]
 }
 
 
-def train(architecture: Architecture, recipe: Recipe, train_pairs: Pairs, test_pairs: Pairs, seed: int,
-          device: str = "cpu", on_epoch=lambda row: None) -> tuple[list[dict], Network]:
+def train(
+    architecture: Architecture,
+    recipe: Recipe,
+    train_pairs: Pairs,
+    test_pairs: Pairs,
+    seed: int,
+    device: str = "cpu",
+    on_epoch=lambda row: None,
+) -> tuple[list[dict], Network]:
     """Train on `train_pairs`, measuring after every epoch, and return one row per epoch and the trained network.
 
     A row has `epoch` (from 1) and, for train and test, the comparison's mean `loss` (nats) and `accuracy` and the
@@ -72,8 +79,10 @@ def train(architecture: Architecture, recipe: Recipe, train_pairs: Pairs, test_p
                 row |= {f"{name}_{measure}": value for measure, value in evaluate(network, pairs, recipe.loss).items()}
             if recipe.training_mode:
                 row |= {f"train_{measure}_training_mode": value for measure, value in seen.items()}
-                row |= {f"test_{measure}_training_mode": value
-                        for measure, value in _evaluate_in_training_mode(network, test_pairs, recipe).items()}
+                row |= {
+                    f"test_{measure}_training_mode": value
+                    for measure, value in _evaluate_in_training_mode(network, test_pairs, recipe).items()
+                }
             rows.append(row)
             on_epoch(row)
     return rows, network
@@ -83,8 +92,10 @@ def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
     try:
         return OPTIMIZERS[recipe.optimizer](network.parameters(), lr=recipe.learning_rate, **recipe.settings)
     except (TypeError, ValueError) as error:
-        raise InputError(f"settings: {recipe.settings!r} was given for the optimizer {recipe.optimizer}, allowed are "
-                         f"its own settings in torch.optim ({error}).") from None
+        raise InputError(
+            f"settings: {recipe.settings!r} was given for the optimizer {recipe.optimizer}, allowed are "
+            f"its own settings in torch.optim ({error})."
+        ) from None
 
 
 def _train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs) -> dict[str, float]:
@@ -93,7 +104,7 @@ def _train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs) -> d
     shuffled = pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]  # indexed once, then sliced: slices are views
     outputs = []
     for start in range(0, len(pairs), recipe.batch_size):
-        batch = shuffled[start:start + recipe.batch_size]
+        batch = shuffled[start : start + recipe.batch_size]
         comparison, digits = network(batch.images)
         loss = LOSSES[recipe.loss](comparison, batch.labels)
         if recipe.auxiliary:
@@ -122,7 +133,7 @@ def evaluate(network: nn.Module, pairs: Pairs, loss: str = "cross_entropy") -> d
 
 @torch.no_grad()
 def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe) -> dict[str, float]:
-    """As `evaluate`, but with dropout and batch statistics as in training; the network and its seed stay as they were."""
+    """As `evaluate`, but with dropout and batch statistics as in training; network and seed stay as they were."""
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     with torch.random.fork_rng(devices=[]):
         network.train()

@@ -1,0 +1,35 @@
+# Every target does its own set-up. PYTHON names the interpreter for .venv (3.11 or newer).
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: report preview full test lab benchmark clean-runs clean
+
+report: .venv/installed
+	$(BIN)/python -m helpers.report notebooks/plans/standard.yaml
+
+preview: .venv/installed
+	$(BIN)/python -m helpers.report notebooks/plans/quick.yaml report/preview
+
+full: .venv/installed
+	$(BIN)/python -m helpers.report notebooks/plans/full.yaml
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lab: .venv/installed
+	cd notebooks && ../$(BIN)/jupyter lab
+
+benchmark: .venv/installed
+	$(BIN)/python -m helpers.benchmark
+
+clean-runs: .venv/installed
+	$(BIN)/python -c "from helpers import store; print(store.clear())"
+
+clean:
+	rm -rf .venv report
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12')"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@

@@ -1,0 +1,213 @@
+"""Figures: tidy tables in, axes out. A model has one colour, marker and line everywhere."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.patches import FancyBboxPatch
+
+from helpers import statistics
+from helpers.data import Pairs
+from helpers.models import Architecture, outline
+
+WIDTH = 9.0  # inches, of every figure
+_COLOURS = sns.color_palette("colorblind")
+STYLES = {  # (colour, marker, line); dashed: no weight sharing
+    "M1": (_COLOURS[0], "o", "--"),
+    "M2": (_COLOURS[1], "s", "-"),
+    "M3": (_COLOURS[2], "^", "--"),
+    "M4": (_COLOURS[3], "D", "-"),
+    "M5": (_COLOURS[4], "P", "-"),
+    "M6": ((0.1, 0.1, 0.1), "*", "-"),
+}
+STYLES |= dict(zip(("neither", "sharing", "auxiliary", "both"), STYLES.values(), strict=False))
+MEASURES = {
+    "train_loss": "train loss (nats)",
+    "test_loss": "test loss (nats)",
+    "train_accuracy": "train accuracy (%)",
+    "test_accuracy": "test accuracy (%)",
+    "train_error": "train error (%)",
+    "test_error": "test error (%)",
+    "test_digit_accuracy": "test accuracy of the digits (%)",
+}
+
+
+def set_theme() -> None:
+    sns.set_theme(
+        context="paper",
+        style="whitegrid",
+        palette="colorblind",
+        font_scale=1.15,
+        rc={
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "svg.hashsalt": "figures",
+            "axes.titlesize": "medium",
+            "figure.dpi": 100,
+        },
+    )
+
+
+def style(model: str) -> tuple:
+    """(colour, marker, line) of a model; models of other names share what STYLES leaves."""
+    if model in STYLES:
+        return STYLES[model]
+    turn = sum(model.encode())
+    return _COLOURS[5 + turn % 5], "Xvph<>"[turn % 6], "-"
+
+
+def _values(table: pd.DataFrame, measure: str) -> pd.Series:
+    """A measure in the unit of MEASURES: accuracies in percent, errors made from them."""
+    if measure.endswith("error"):
+        return 100 * (1 - table[measure.replace("error", "accuracy")])
+    return table[measure] * (100 if "accuracy" in measure else 1)
+
+
+def curves(table: pd.DataFrame, measure: str, ax: plt.Axes, legend: bool = True) -> plt.Axes:
+    """A measure over the epochs: every round thin, the mean of the rounds thick."""
+    table = table.assign(value=_values(table, measure))
+    for model, rows in table.groupby("model", sort=False):
+        colour, marker, line = style(model)
+        rounds = rows.pivot(index="epoch", columns="round", values="value")
+        ax.plot(rounds, color=colour, alpha=0.18, linewidth=0.7)
+        ax.plot(
+            rounds.mean(axis=1),
+            line,
+            color=colour,
+            linewidth=1.9,
+            marker=marker,
+            markersize=5,
+            label=model,
+            markevery=max(1, len(rounds) // 8),
+        )
+    ax.set(xlabel="epoch", ylabel=MEASURES.get(measure, measure), xlim=(1, max(2, table.epoch.max())))
+    if legend:
+        ax.legend(loc="best", framealpha=0.9)
+    return ax
+
+
+def four_curves(
+    table: pd.DataFrame, titles=("train_loss", "test_loss", "train_accuracy", "test_accuracy")
+) -> plt.Figure:
+    """Train and test loss and accuracy over the epochs; one legend below them all."""
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6.6), sharex=True)
+    for ax, measure in zip(axes.flat, titles, strict=True):
+        curves(table, measure, ax, legend=False).label_outer(remove_inner_ticks=False)
+    for row in axes:
+        low, high = min(ax.get_ylim()[0] for ax in row), max(ax.get_ylim()[1] for ax in row)
+        for ax in row:
+            ax.set_ylim(low, high)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    return figure
+
+
+def finals(table: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
+    """The last epoch's measure of each model: every round as a point, mean and 95 % t interval beside them."""
+    rows = statistics.last_epoch(table)
+    rows = rows.assign(value=_values(rows, measure))
+    for position, (model, group) in enumerate(rows.groupby("model", sort=False)):
+        colour, marker, _ = style(model)
+        values = group["value"].to_numpy()
+        spread = np.linspace(-0.16, 0.06, len(values)) if len(values) > 1 else np.zeros(1)
+        ax.plot(position + spread, values, marker, color=colour, alpha=0.55, markersize=5)
+        mean, half = statistics.mean_interval(values)
+        ax.errorbar(
+            position + 0.22,
+            mean,
+            yerr=None if math.isnan(half) else half,
+            fmt=marker,
+            color=colour,
+            capsize=5,
+            markersize=9,
+            linewidth=2,
+            markeredgecolor="black",
+            markeredgewidth=0.6,
+        )
+        ax.annotate(f"{mean:.1f}", (position + 0.30, mean), textcoords="offset points", xytext=(5, 0), va="center")
+    ax.set_xticks(range(rows.model.nunique()), list(dict.fromkeys(rows.model)))
+    ax.set(xlim=(-0.5, rows.model.nunique() - 0.3), ylabel=MEASURES.get(measure, measure))
+    ax.grid(axis="x", visible=False)
+    return ax
+
+
+def readings(ours: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
+    """The report's value of a measure beside ours in each reading, of `reproduction.table_one`."""
+    rows = ours[ours.measure == measure]
+    models = list(dict.fromkeys(rows.model))
+    ax.plot(models, 100 * rows.drop_duplicates("model").theirs, "_", color="black", markersize=34, label="report")
+    for offset, (reading, part) in zip((-0.15, 0.15), rows.groupby("reading", sort=False), strict=True):
+        positions = np.arange(len(models)) + offset
+        ax.errorbar(
+            positions,
+            100 * part.ours,
+            100 * part.half_width,
+            fmt="o" if offset < 0 else "s",
+            capsize=4,
+            color="C0" if offset < 0 else "C1",
+            label=f"ours, {reading}",
+        )
+    ax.set(ylabel=MEASURES[measure], xlim=(-0.5, len(models) - 0.5))
+    ax.legend(loc="lower right", ncols=3)
+    return ax
+
+
+def digit_images(images, titles, columns: int = 10, height: float | None = None) -> plt.Figure:
+    """Pictures [N, H, W] in rows of `columns`, each under its title."""
+    rows = math.ceil(len(images) / columns)
+    size = WIDTH / columns
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height or rows * (size + 0.3)), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
+        ax.imshow(image, cmap="gray_r", interpolation="nearest")
+        ax.set_title(title, fontsize=8.5)
+    return figure
+
+
+def pair_images(pairs: Pairs, titles, columns: int = 6) -> plt.Figure:
+    """Examples [N, n, 14, 14] as pictures side by side, each under its title."""
+    gap = torch.full((len(pairs), 14, 1), float(pairs.images.min()))
+    parts = [part for i in range(pairs.images.shape[1]) for part in (gap, pairs.images[:, i])][1:]
+    rows = math.ceil(len(pairs) / columns)
+    return digit_images(torch.cat(parts, dim=2), titles, columns, height=max(1.2, rows * 1.15))
+
+
+def network_diagram(architectures: dict[str, Architecture]) -> plt.Figure:
+    """The networks as columns of boxes, drawn from their own layers: what each layer gives and its parameters."""
+    outlines = {name: outline(architecture) for name, architecture in architectures.items()}
+    tallest = max(len(lines) for lines, _ in outlines.values())
+    figure, axes = plt.subplots(1, len(outlines), figsize=(WIDTH, 0.36 * (tallest + 4)), squeeze=False)
+    for ax, (name, (lines, head)) in zip(axes.flat, outlines.items(), strict=True):
+        architecture = architectures[name]
+        count = 1 if architecture.sharing else architecture.images
+        for branch in range(count):
+            left, width = branch / count, 1 / count
+            for row, (text, parameters) in enumerate(lines):
+                _box(ax, left, tallest - row, width, text, parameters)
+        _box(ax, 0, tallest - len(lines) - 0.3, 1, *head)
+        together = "one sub-network for both digits" if architecture.sharing else f"{count} sub-networks"
+        ax.set_title(f"{name}: {together}", fontweight="bold", fontsize=9.5)
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.9, tallest + 0.9))
+        ax.axis("off")
+    return figure
+
+
+def _box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, parameters: int) -> None:
+    colour = "#dbe9f6" if parameters else "#f3f3f3"
+    ax.add_patch(
+        FancyBboxPatch(
+            (left + 0.01, bottom),
+            width - 0.02,
+            0.74,
+            boxstyle="round,pad=0,rounding_size=0.03",
+            facecolor=colour,
+            edgecolor="#555555",
+            linewidth=0.7,
+        )
+    )
+    label = f"{text}  ·  {parameters:,}" if parameters else text
+    ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=7.2)
