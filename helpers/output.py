@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
+from helpers import plots
 from helpers.experiments import Setting
 from helpers.inputs import ROOT, InputError, writable_folder
 from helpers.store import write_whole
@@ -57,13 +58,13 @@ def show(figure: plt.Figure, name: str, caption: str, alt: str, origin: str, set
     figure.savefig(drawing, format="svg", metadata={"Date": None})
     write_whole(folder / f"{name}.svg", drawing.getvalue())
     plt.close(figure)
+    share = min(1, figure.get_figwidth() / plots.WIDTH)
     source = base64.b64encode(picture.getvalue()).decode()
-    display(
-        HTML(
-            f'<figure id="{name}"><img src="data:image/png;base64,{source}" alt="{html.escape(alt, quote=True)}" '
-            f'style="max-width: 100%"><figcaption>{caption} <small>{html.escape(origin)}</small></figcaption></figure>'
-        )
+    image = (
+        f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt, quote=True)}" style="width: {share:.0%}">'
     )
+    words = f"<figcaption>{caption} <small>{html.escape(origin)}</small></figcaption>"
+    display(HTML(f'<figure id="{name}">{image}{words}</figure>'))
 
 
 def show_table(table: pd.DataFrame, caption: str, origin: str, **to_html) -> None:

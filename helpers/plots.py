@@ -85,6 +85,7 @@ def curves(table: pd.DataFrame, measure: str, ax: plt.Axes, legend: bool = True)
             markevery=max(1, len(rounds) // 8),
         )
     ax.set(xlabel="epoch", ylabel=MEASURES.get(measure, measure), xlim=(1, max(2, table.epoch.max())))
+    ax.xaxis.get_major_locator().set_params(integer=True)
     if legend:
         ax.legend(loc="best", framealpha=0.9)
     return ax
@@ -96,7 +97,9 @@ def four_curves(
     """Train and test loss and accuracy over the epochs; one legend below them all."""
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6.6), sharex=True)
     for ax, measure in zip(axes.flat, titles, strict=True):
-        curves(table, measure, ax, legend=False).label_outer(remove_inner_ticks=False)
+        curves(table, measure, ax, legend=False)
+    for ax in axes[0]:
+        ax.set_xlabel("")
     for row in axes:
         low, high = min(ax.get_ylim()[0] for ax in row), max(ax.get_ylim()[1] for ax in row)
         for ax in row:
@@ -180,18 +183,18 @@ def network_diagram(architectures: dict[str, Architecture]) -> plt.Figure:
     """The networks as columns of boxes, drawn from their own layers: what each layer gives and its parameters."""
     outlines = {name: outline(architecture) for name, architecture in architectures.items()}
     tallest = max(len(lines) for lines, _ in outlines.values())
-    figure, axes = plt.subplots(1, len(outlines), figsize=(WIDTH, 0.36 * (tallest + 4)), squeeze=False)
+    counts = {name: 1 if a.sharing else a.images for name, a in architectures.items()}
+    figure, axes = plt.subplots(
+        1, len(outlines), figsize=(WIDTH, 0.32 * (tallest + 3)), squeeze=False, width_ratios=list(counts.values())
+    )
     for ax, (name, (lines, head)) in zip(axes.flat, outlines.items(), strict=True):
-        architecture = architectures[name]
-        count = 1 if architecture.sharing else architecture.images
+        count = counts[name]
         for branch in range(count):
-            left, width = branch / count, 1 / count
             for row, (text, parameters) in enumerate(lines):
-                _box(ax, left, tallest - row, width, text, parameters)
+                _box(ax, branch / count, tallest - row, 1 / count, text, parameters)
         _box(ax, 0, tallest - len(lines) - 0.3, 1, *head)
-        together = "one sub-network for both digits" if architecture.sharing else f"{count} sub-networks"
-        ax.set_title(f"{name}: {together}", fontweight="bold", fontsize=9.5)
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.9, tallest + 0.9))
+        ax.set_title(f"{name}: {'shared sub-network' if count == 1 else f'{count} sub-networks'}", fontweight="bold")
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.5, tallest + 0.9))
         ax.axis("off")
     return figure
 
@@ -210,4 +213,4 @@ def _box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, para
         )
     )
     label = f"{text}  ·  {parameters:,}" if parameters else text
-    ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=7.2)
+    ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=8)

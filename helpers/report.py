@@ -132,6 +132,7 @@ def _execute(run: NotebookRun, parameters: dict, output: Path) -> nbformat.Noteb
             kernel_name="python3",
             progress_bar=False,
             stderr_file=sys.stderr,
+            extra_arguments=["--log-level=50"],  # the kernel's own warnings would drown the progress
         )
     except papermill.PapermillExecutionError as error:
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"

@@ -18,7 +18,8 @@ def mean_interval(values) -> tuple[float, float]:
 def percent(values, digits: int = 1) -> str:
     """Shares of 1 as "84.5 ± 0.9 %": mean and half-width of the 95 % t interval."""
     mean, half = mean_interval(values)
-    return f"{100 * mean:.{digits}f} %" if np.isnan(half) else f"{100 * mean:.{digits}f} ± {100 * half:.{digits}f} %"
+    text = f"{100 * mean:.{digits}f} %" if np.isnan(half) else f"{100 * mean:.{digits}f} ± {100 * half:.{digits}f} %"
+    return text.replace("-", "−")
 
 
 def last_epoch(table: pd.DataFrame) -> pd.DataFrame:

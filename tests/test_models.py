@@ -1,0 +1,142 @@
+import pytest
+import torch
+from torch import nn
+
+from helpers.experiments import read_models
+from helpers.inputs import InputError
+from helpers.models import Architecture, build, count_parameters, outline
+
+SMALL = ("relu", {"linear": 10})
+PARAMETERS = {"M1": 66_934, "M2": 33_504, "M3": 66_934, "M4": 33_504, "M5": 66_344}  # Table I of the first report
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {model.name: model for family in ("convnet", "m5") for model in read_models(family)}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_counts_are_those_of_table_one(models, name):
+    assert count_parameters(build(models[name].architecture)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_switches_are_those_of_the_report(models, name):
+    assert models[name].architecture.sharing == (name in ("M2", "M4", "M5"))
+    assert (models[name].recipe.auxiliary > 0) == (name in ("M3", "M4", "M5"))
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_forward_gives_comparison_and_digits(models, name):
+    comparison, digits = build(models[name].architecture)(torch.randn(7, 2, 14, 14))
+    assert comparison.shape == (7, 2)
+    assert digits.shape == (7, 2, 10)
+
+
+def gradient_of_one_image(architecture: Architecture, image: int) -> list[bool]:
+    """Whether each sub-network's linear layers get a gradient from the digits' logits of one image."""
+    network = build(architecture)
+    network(torch.randn(4, architecture.images, 14, 14))[1][:, image].sum().backward()
+    linears = [[m for m in branch.modules() if isinstance(m, nn.Linear)] for branch in network.branches]
+    return [any(m.weight.grad is not None and bool(m.weight.grad.any()) for m in branch) for branch in linears]
+
+
+def test_without_sharing_an_image_moves_its_own_sub_network_only(models):
+    assert gradient_of_one_image(models["M1"].architecture, 0) == [True, False]
+    assert gradient_of_one_image(models["M1"].architecture, 1) == [False, True]
+
+
+def test_with_sharing_both_images_move_the_one_sub_network(models):
+    assert gradient_of_one_image(models["M2"].architecture, 0) == [True]
+    assert gradient_of_one_image(models["M2"].architecture, 1) == [True]
+
+
+def test_shared_sub_network_treats_both_images_alike():
+    network = build(Architecture(SMALL)).eval()
+    images = torch.randn(5, 2, 14, 14)
+    _, digits = network(images)
+    _, swapped = network(images.flip(1))
+    assert torch.equal(digits.flip(1), swapped)
+
+
+def test_the_common_layer_is_one_in_both_sub_networks_and_all_else_is_not(models):
+    first, second = build(models["M1"].architecture).branches
+    norms = {id(m) for branch in (first, second) for m in branch.modules() if isinstance(m, nn.BatchNorm2d)}
+    assert len(norms) == 1
+    for a, b in zip(first.modules(), second.modules(), strict=True):
+        if isinstance(a, nn.Conv2d | nn.Linear):
+            assert a is not b
+
+
+def test_every_layer_kind_can_be_built_and_run():
+    layers = (
+        {"conv2d": {"channels": 4, "kernel": 3, "padding": 1}}, "batch_norm", "relu", {"max_pool": 2},
+        {"conv2d": {"channels": 8, "kernel": 3, "groups": 2}}, "gelu", {"average_pool": {"kernel": 2, "stride": 1}},
+        {"spatial_dropout": 0.2}, {"linear": 12}, "tanh", {"dropout": 0.1}, {"linear": 10},
+    )  # fmt: skip
+    assert build(Architecture(layers))(torch.randn(3, 2, 14, 14))[0].shape == (3, 2)
+    line = (
+        {"conv1d": {"channels": 4, "kernel": 5, "stride": 2}}, "batch_norm", "leaky_relu", {"max_pool": 2},
+        {"conv1d": {"channels": 3, "kernel": 3}}, "elu", {"spatial_dropout": 0.2}, {"average_pool": 2}, "silu",
+        "sigmoid", {"linear": 10},
+    )  # fmt: skip
+    assert build(Architecture(line, sharing=False))(torch.randn(3, 2, 14, 14))[0].shape == (3, 2)
+
+
+def test_conv1d_slides_over_the_pixels_in_reading_order():
+    network = build(Architecture(({"conv1d": {"channels": 1, "kernel": 2}}, {"linear": 10})))
+    convolution = next(m for m in network.modules() if isinstance(m, nn.Conv1d))
+    image = torch.randn(1, 1, 14, 14)
+    got = network.branches[0][0](image)
+    line = image.flatten()
+    weight, bias = convolution.weight.flatten(), convolution.bias
+    assert torch.allclose(got.flatten(), line[:-1] * weight[0] + line[1:] * weight[1] + bias, atol=1e-6)
+
+
+@pytest.mark.parametrize("images", [3, 5])
+@pytest.mark.parametrize("sharing", [True, False])
+def test_any_number_of_images(images, sharing):
+    network = build(Architecture(({"linear": 10},), sharing=sharing, images=images))
+    assert len(network.branches) == (1 if sharing else images)
+    comparison, digits = network(torch.randn(4, images, 14, 14))
+    assert comparison.shape == (4, 2)
+    assert digits.shape == (4, images, 10)
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        (({"conv2d": {"channels": 4, "kernel": 15}}, {"linear": 10}),
+         r"layer 1 \(conv2d\) its kernel of 15 is larger than the map of 14×14 in 1 channel"),
+        (({"max_pool": 8}, {"conv2d": {"channels": 4, "kernel": 3}}, {"linear": 10}),
+         r"layer 2 \(conv2d\) its kernel of 3 is larger than the map of 1×1 in 1 channel"),
+        (({"linear": 5}, {"conv2d": {"channels": 4, "kernel": 3}}), r"layer 2 \(conv2d\) needs maps .* gets 5 units"),
+        (({"convolution": 3}, {"linear": 10}), r"layer 1 \(convolution\) is unknown, allowed is one of linear, conv1d"),
+        (({"conv2d": {"channels": 4}}, {"linear": 10}), r"layer 1 \(conv2d\) .* missing .*'kernel'"),
+        (({"linear": {}}, {"linear": 10}), r"layer 1 \(linear\) .* missing .*'units'"),
+        (({"linear": {"units": 10, "size": 2}},), r"layer 1 \(linear\) .* unexpected keyword argument 'size'"),
+        (({"linear": -3}, {"linear": 10}), r"layer 1 \(linear\) units: -3 was given"),
+        (({"linear": "many"},), r"layer 1 \(linear\) units: 'many' was given"),
+        (({"dropout": 1.5}, {"linear": 10}), r"layer 1 \(dropout\) dropout: 1.5 was given"),
+        (({"relu": 3}, {"linear": 10}), r"layer 1 \(relu\) takes no value"),
+        (({"linear": 20},), r"the last layer gives 20 units, allowed are 10"),
+        ((), r"allowed is a list of layers"),
+        ((3,), r"layers: 3 was given"),
+        (({"linear": {"units": 20, "name": "a"}}, {"linear": {"units": 10, "name": "a"}}), r"layer 2 .* named 'a'"),
+    ],
+)  # fmt: skip
+def test_an_impossible_description_is_refused_in_one_sentence(layers, sentence):
+    with pytest.raises(InputError, match=sentence) as refusal:
+        build(Architecture(layers))
+    assert str(refusal.value).count(". ") == 0
+    assert "\n" not in str(refusal.value)
+
+
+def test_unknown_heads_are_refused():
+    with pytest.raises(InputError, match="head: 'quadratic' was given, allowed is one of linear"):
+        build(Architecture(SMALL, head="quadratic"))
+
+
+def test_outline_counts_what_the_network_has(models):
+    lines, (_, head) = outline(models["M5"].architecture)
+    assert sum(parameters for _, parameters in lines) + head == PARAMETERS["M5"] + 32  # one layer stands twice
