@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -162,14 +162,16 @@ class Run:
     model: Model
     seed: int
     round: int
-    fold: tuple[int, int] | None = None  # (k, of n): train without the k-th part of the pairs and test on that part
+    fold: tuple[int, int] | None = None  # (k, of n): train without the k-th part of the pairs, which validates
 
-    def pairs(self, digits: Digits) -> tuple[Pairs, Pairs]:
-        architecture = self.model.architecture
-        train_pairs, test_pairs = draw_round(
-            digits, self.seed, self.round, self.model.pairs, architecture.images, architecture.strict
-        )
-        return split(train_pairs, *self.fold) if self.fold else (train_pairs, test_pairs)
+    def pairs(self, digits: Digits) -> dict[str, Pairs]:
+        """The round's "train" and "test" pairs; with a fold its part of the training pairs stands as "validation"."""
+        network = self.model.architecture
+        drawn = draw_round(digits, self.seed, self.round, self.model.pairs, network.images, network.strict)
+        pairs = dict(zip(("train", "test"), drawn, strict=True))
+        if self.fold:
+            pairs["train"], pairs["validation"] = split(pairs["train"], *self.fold)
+        return pairs
 
     def description(self, digits: Digits, device: str) -> dict:
         return {
@@ -184,8 +186,29 @@ class Run:
         }
 
 
-def run_rounds(models: Iterable[Model], setting: Setting, folds: int = 0) -> pd.DataFrame:
-    """Every model in every round (with `folds`: on every validation split of every round's training pairs instead).
+def find_model(models: list[Model], name: str) -> Model:
+    """The model of this name. Raises InputError where there is none."""
+    return models[[model.name for model in models].index(one_of("model", name, [model.name for model in models]))]
+
+
+def vary(model: Model, name: str, values: Iterable) -> list[Model]:
+    """The model once for each value of one of its recipe's parameters, which becomes a column of the table.
+
+    Raises InputError where a value is not allowed.
+    """
+    return [
+        replace(
+            model,
+            name=f"{model.name} {value:g}",
+            recipe=replace(model.recipe, **{name: value}),
+            labels=model.labels | {name: value},
+        )
+        for value in values
+    ]
+
+
+def run_rounds(models: Iterable[Model], setting: Setting, folds: int = 0, only_fold: int | None = None) -> pd.DataFrame:
+    """Every model in every round (with `folds`: on every validation split of its training pairs, or on `only_fold`).
 
     Returns one row per model, round (and fold) and epoch, in that order whatever was trained where: `model`, the
     models' labels, `pairs`, `round`, the measures of `training.train`, and `parameters`.
@@ -195,7 +218,7 @@ def run_rounds(models: Iterable[Model], setting: Setting, folds: int = 0) -> pd.
         Run(model, setting.seed, round, fold)
         for model in models
         for round in range(setting.rounds)
-        for fold in ([(k, folds) for k in range(folds)] if folds else [None])
+        for fold in ([(k, folds) for k in range(folds) if only_fold in (None, k)] if folds else [None])
     ]
     results = _finish(runs, setting)
     parameters = {id(model): count_parameters(build(model.architecture)) for model in models}
@@ -223,12 +246,12 @@ def training_seconds(models: Iterable[Model], setting: Setting) -> pd.DataFrame:
     )
 
 
-def trained(model: Model, setting: Setting, round: int = 0) -> tuple[Network, Pairs, Pairs]:
-    """The network of one round after its last epoch, with the round's training and test pairs."""
+def trained(model: Model, setting: Setting, round: int = 0) -> tuple[Network, dict[str, Pairs]]:
+    """The network of one round after its last epoch, with the round's "train" and "test" pairs."""
     run = Run(model, setting.seed, round)
     network = build(model.architecture)
     network.load_state_dict(_finish([run], setting)[0][1])
-    return network.eval(), *run.pairs(setting.digits)
+    return network.eval(), run.pairs(setting.digits)
 
 
 def _finish(runs: list[Run], setting: Setting) -> list[tuple[pd.DataFrame, dict, float]]:
@@ -240,7 +263,7 @@ def _finish(runs: list[Run], setting: Setting) -> list[tuple[pd.DataFrame, dict,
     if missing:
         with _workers(setting, len(missing)) as parallel:
             work = (
-                delayed(_train_one)(index, runs[index], *runs[index].pairs(setting.digits), setting.device)
+                delayed(_train_one)(index, runs[index], runs[index].pairs(setting.digits), setting.device)
                 for index in missing
             )
             for index, rows, weights, seconds in progress(parallel(work), len(missing), "runs"):
@@ -249,16 +272,10 @@ def _finish(runs: list[Run], setting: Setting) -> list[tuple[pd.DataFrame, dict,
     return [found[name] for name in names]
 
 
-def _train_one(index: int, run: Run, train_pairs: Pairs, test_pairs: Pairs, device: str):
+def _train_one(index: int, run: Run, pairs: dict[str, Pairs], device: str):
     began = time.perf_counter()
-    rows, network = train(
-        run.model.architecture,
-        run.model.recipe,
-        train_pairs,
-        test_pairs,
-        seed=stream(run.seed, run.round, run.fold),
-        device=device,
-    )
+    seed = stream(run.seed, run.round, run.fold)
+    rows, network = train(run.model.architecture, run.model.recipe, pairs, seed, device)
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     return index, rows, weights, time.perf_counter() - began
 

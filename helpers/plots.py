@@ -31,6 +31,8 @@ MEASURES = {
     "test_accuracy": "test accuracy (%)",
     "train_error": "train error (%)",
     "test_error": "test error (%)",
+    "validation_accuracy": "validation accuracy (%)",
+    "validation_error": "validation error (%)",
     "test_digit_accuracy": "test accuracy of the digits (%)",
 }
 
@@ -134,6 +136,44 @@ def finals(table: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
     ax.set_xticks(range(rows.model.nunique()), list(dict.fromkeys(rows.model)))
     ax.set(xlim=(-0.5, rows.model.nunique() - 0.3), ylabel=MEASURES.get(measure, measure))
     ax.grid(axis="x", visible=False)
+    return ax
+
+
+def scan_curves(table: pd.DataFrame, parameter: str, measures) -> plt.Figure:
+    """Measures over the epochs, mean of the rounds, one line for each value of a scanned parameter."""
+    figure, axes = plt.subplots(1, len(measures), figsize=(WIDTH, 4.2), sharey=True)
+    values = sorted(table[parameter].unique())
+    colours = sns.color_palette("viridis", len(values))
+    for ax, measure in zip(axes, measures, strict=True):
+        for turn, (value, colour) in enumerate(zip(values, colours, strict=True)):
+            means = _values(table, measure)[table[parameter] == value].groupby(table.epoch).mean()
+            ax.plot(
+                means,
+                color=colour,
+                label=f"{value:g}",
+                marker="osD^vP*Xh<>"[turn % 11],
+                markersize=4,
+                markevery=max(1, len(means) // 6),
+            )
+        ax.set(xlabel="epoch", ylabel=MEASURES[measure], xlim=(1, max(2, table.epoch.max())), ylim=(0, None))
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    axes[1].yaxis.set_tick_params(labelleft=True)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, title=parameter.replace("_", " ")
+    )
+    return figure
+
+
+def response(final: pd.DataFrame, parameter: str, measures, ax: plt.Axes, log: bool = True) -> plt.Axes:
+    """Measures of the last epoch against a parameter: every round as a point, the mean as a line."""
+    for measure, colour, marker in zip(measures, _COLOURS, "osD^", strict=False):
+        values = _values(final, measure)
+        ax.plot(final[parameter], values, marker, color=colour, alpha=0.45, markersize=4)
+        ax.plot(values.groupby(final[parameter]).mean(), f"-{marker}", color=colour, label=MEASURES[measure])
+    if log:
+        ax.set_xscale("log")
+    ax.set(xlabel=parameter.replace("_", " "), ylabel="error (%)" if "error" in measures[0] else MEASURES[measures[0]])
+    ax.legend(framealpha=0.9)
     return ax
 
 

@@ -136,7 +136,8 @@ def _execute(run: NotebookRun, parameters: dict, output: Path) -> nbformat.Noteb
         )
     except papermill.PapermillExecutionError as error:
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
-        raise InputError(f"{run.notebook}, cell {error.cell_index + 1}: {said}") from None
+        # Behind papermill's own cell of given parameters: its index from 0 is its number from 1 in the notebook.
+        raise InputError(f"{run.notebook}, cell {error.cell_index}: {said}") from None
 
 
 def _clock(since: float) -> str:

@@ -27,6 +27,12 @@ def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.epoch == table.groupby(["model", "round"]).epoch.transform("max")]
 
 
+def best_validation(table: pd.DataFrame, parameter: str):
+    """The value of `parameter` whose runs end with the highest mean validation accuracy; of equals the lowest loss."""
+    ends = last_epoch(table).groupby(parameter)[["validation_accuracy", "validation_loss"]].mean()
+    return ends.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).index[0]
+
+
 def by_round(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """One column per model (in the table's order), one row per round."""
     return table.pivot(index="round", columns="model", values=measure)[list(dict.fromkeys(table.model))]

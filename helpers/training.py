@@ -53,35 +53,35 @@ LOSSES = {  # of the comparison's logits [B, 2] and labels [B]
 def train(
     architecture: Architecture,
     recipe: Recipe,
-    train_pairs: Pairs,
-    test_pairs: Pairs,
+    pairs: dict[str, Pairs],
     seed: int,
     device: str = "cpu",
     on_epoch=lambda row: None,
 ) -> tuple[list[dict], Network]:
-    """Train on `train_pairs`, measuring after every epoch, and return one row per epoch and the trained network.
+    """Train on pairs["train"], measure on all `pairs` after every epoch; returns one row per epoch and the network.
 
-    A row has `epoch` (from 1) and, for train and test, the comparison's mean `loss` (nats) and `accuracy` and the
-    `digit_accuracy` (shares of 1), all with dropout off; with `recipe.training_mode` also `*_training_mode`. The
-    result depends on the arguments alone: one thread, and torch's random state is seeded and put back.
+    A row has `epoch` (from 1) and, for each set of pairs, the comparison's mean `loss` (nats) and `accuracy` and the
+    `digit_accuracy` (shares of 1), e.g. `test_loss`, all with dropout off; with `recipe.training_mode` also
+    `train_*_training_mode` and `test_*_training_mode`. The result depends on the arguments alone: one thread, and
+    torch's random state is seeded and put back.
     """
     torch.set_num_threads(1)
-    train_pairs, test_pairs = train_pairs.to(device), test_pairs.to(device)
+    pairs = {name: part.to(device) for name, part in pairs.items()}
     with torch.random.fork_rng(devices=None if device == "cuda" else []):
         torch.manual_seed(stream(seed, "training"))
         network = build(architecture).to(device)
         optimizer = make_optimizer(recipe, network)
         rows = []
         for epoch in range(1, recipe.epochs + 1):
-            seen = _train_epoch(network, optimizer, recipe, train_pairs)
+            seen = _train_epoch(network, optimizer, recipe, pairs["train"])
             row = {"epoch": epoch}
-            for name, pairs in (("train", train_pairs), ("test", test_pairs)):
-                row |= {f"{name}_{measure}": value for measure, value in evaluate(network, pairs, recipe.loss).items()}
+            for name, part in pairs.items():
+                row |= {f"{name}_{measure}": value for measure, value in evaluate(network, part, recipe.loss).items()}
             if recipe.training_mode:
                 row |= {f"train_{measure}_training_mode": value for measure, value in seen.items()}
                 row |= {
                     f"test_{measure}_training_mode": value
-                    for measure, value in _evaluate_in_training_mode(network, test_pairs, recipe).items()
+                    for measure, value in _evaluate_in_training_mode(network, pairs["test"], recipe).items()
                 }
             rows.append(row)
             on_epoch(row)

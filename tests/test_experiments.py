@@ -48,7 +48,7 @@ def test_the_table_is_tidy(models, setting):
 
 def test_all_models_of_a_round_see_the_same_pairs(models, setting):
     runs = [experiments.Run(model, 0, 1).pairs(setting.digits) for model in models]
-    assert all(pairs is runs[0] or pairs[0].images is runs[0][0].images for pairs in runs)
+    assert all(pairs["train"].images is runs[0]["train"].images for pairs in runs)
 
 
 def test_a_second_run_trains_nothing_and_says_the_same(models, setting, monkeypatch):
@@ -111,15 +111,16 @@ def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
 def test_folds_hold_out_training_pairs(models, setting):
     table = run_rounds(models[:1], replace(setting, rounds=1), folds=4)
     assert table.fold.unique().tolist() == [0, 1, 2, 3]
-    train, held_out = experiments.Run(models[0], 0, 0, (1, 4)).pairs(setting.digits)
-    assert (len(train), len(held_out)) == (750, 250)
+    pairs = experiments.Run(models[0], 0, 0, (1, 4)).pairs(setting.digits)
+    assert {name: len(part) for name, part in pairs.items()} == {"train": 750, "test": 1000, "validation": 250}
+    assert {"validation_accuracy", "test_accuracy"} <= set(table.columns)
 
 
 def test_the_trained_network_is_the_one_of_the_table(models, setting):
     table = run_rounds(models, setting)
-    network, _, test = trained(models[3], setting, round=1)
+    network, pairs = trained(models[3], setting, round=1)
     last = table[(table.model == "both") & (table["round"] == 1)].iloc[-1]
-    assert training.evaluate(network, test)["accuracy"] == last.test_accuracy
+    assert training.evaluate(network, pairs["test"])["accuracy"] == last.test_accuracy
 
 
 @pytest.mark.slow

@@ -12,11 +12,11 @@ RECIPE = Recipe(optimizer="adam", learning_rate=0.003, batch_size=25, epochs=3)
 
 @pytest.fixture(scope="module")
 def pairs(digits):
-    return draw_round(digits, 0, 0, 200, test_pairs=200)
+    return dict(zip(("train", "test"), draw_round(digits, 0, 0, 200, test_pairs=200), strict=True))
 
 
 def test_one_row_per_epoch_with_measures_of_both_sets(pairs):
-    rows, _ = train(Architecture(LAYERS), RECIPE, *pairs, seed=0)
+    rows, _ = train(Architecture(LAYERS), RECIPE, pairs, seed=0)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     measures = {f"{part}_{m}" for part in ("train", "test") for m in ("loss", "accuracy", "digit_accuracy")}
     assert set(rows[0]) == {"epoch"} | measures
@@ -24,10 +24,10 @@ def test_one_row_per_epoch_with_measures_of_both_sets(pairs):
 
 def test_it_learns_and_the_auxiliary_loss_teaches_the_digits(pairs):
     recipe = {"optimizer": "adam", "learning_rate": 0.003, "batch_size": 25, "epochs": 12}
-    rows, _ = train(Architecture(LAYERS), Recipe(**recipe, auxiliary=1.0), *pairs, seed=0)
+    rows, _ = train(Architecture(LAYERS), Recipe(**recipe, auxiliary=1.0), pairs, seed=0)
     assert rows[-1]["test_accuracy"] > 0.75
     assert rows[-1]["test_digit_accuracy"] > 0.95
-    rows, _ = train(Architecture(LAYERS), Recipe(**recipe), *pairs, seed=0)
+    rows, _ = train(Architecture(LAYERS), Recipe(**recipe), pairs, seed=0)
     assert rows[-1]["test_digit_accuracy"] < 0.5
 
 
@@ -36,8 +36,8 @@ def test_the_auxiliary_loss_reaches_the_sub_networks_and_not_the_head(pairs):
     LOSSES["nothing"] = lambda logits, labels: logits.sum() * 0
     try:
         recipe = Recipe(loss="nothing", auxiliary=1.0, epochs=1, learning_rate=0.1)
-        _, trained = train(Architecture(LAYERS, sharing=False), recipe, *pairs, seed=0)
-        _, still = train(Architecture(LAYERS, sharing=False), Recipe(loss="nothing", epochs=1), *pairs, seed=0)
+        _, trained = train(Architecture(LAYERS, sharing=False), recipe, pairs, seed=0)
+        _, still = train(Architecture(LAYERS, sharing=False), Recipe(loss="nothing", epochs=1), pairs, seed=0)
     finally:
         del LOSSES["nothing"]
     moved = {name: not torch.equal(a, b) for (name, a), b in
@@ -52,8 +52,10 @@ def test_the_auxiliary_weight_scales_the_digits_loss(pairs):
     steps = []
     try:
         for weight in (0.0, 1.0, 2.0):
-            recipe = Recipe(loss="nothing", auxiliary=weight, epochs=1, learning_rate=0.01, batch_size=len(pairs[0]))
-            _, network = train(Architecture(LAYERS), recipe, *pairs, seed=0)
+            recipe = Recipe(
+                loss="nothing", auxiliary=weight, epochs=1, learning_rate=0.01, batch_size=len(pairs["train"])
+            )
+            _, network = train(Architecture(LAYERS), recipe, pairs, seed=0)
             steps.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
     finally:
         del LOSSES["nothing"]
@@ -65,19 +67,19 @@ def test_the_same_seed_gives_the_same_numbers_and_leaves_torch_as_it_was(pairs):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    first = train(Architecture(LAYERS), RECIPE, *pairs, seed=5)
+    first = train(Architecture(LAYERS), RECIPE, pairs, seed=5)
     assert torch.equal(torch.rand(3), expected)
-    second = train(Architecture(LAYERS), RECIPE, *pairs, seed=5)
+    second = train(Architecture(LAYERS), RECIPE, pairs, seed=5)
     assert first[0] == second[0]
     assert all(torch.equal(a, b) for a, b in zip(first[1].parameters(), second[1].parameters(), strict=True))
-    assert train(Architecture(LAYERS), RECIPE, *pairs, seed=6)[0] != first[0]
+    assert train(Architecture(LAYERS), RECIPE, pairs, seed=6)[0] != first[0]
 
 
 def test_measuring_in_training_mode_changes_no_other_number(pairs):
     layers = ({"conv2d": {"channels": 4, "kernel": 3}}, "batch_norm", "relu", "spatial_dropout", {"linear": 10})
     settings = {"optimizer": "sgd", "learning_rate": 0.05, "epochs": 2}
-    plain, _ = train(Architecture(layers), Recipe(**settings), *pairs, seed=0)
-    both, _ = train(Architecture(layers), Recipe(**settings, training_mode=True), *pairs, seed=0)
+    plain, _ = train(Architecture(layers), Recipe(**settings), pairs, seed=0)
+    both, _ = train(Architecture(layers), Recipe(**settings, training_mode=True), pairs, seed=0)
     assert [{k: row[k] for k in plain[0]} for row in both] == plain
     assert both[-1]["test_loss_training_mode"] != both[-1]["test_loss"]
 
@@ -87,13 +89,13 @@ def test_measuring_in_training_mode_changes_no_other_number(pairs):
 def test_every_optimizer_and_loss_lowers_the_loss(pairs, optimizer, loss):
     rate = 0.3 if optimizer == "sgd" else 0.003 if optimizer != "adagrad" else 0.03
     recipe = Recipe(optimizer=optimizer, loss=loss, learning_rate=rate, epochs=4, batch_size=25)
-    rows, _ = train(Architecture(LAYERS), recipe, *pairs, seed=0)
+    rows, _ = train(Architecture(LAYERS), recipe, pairs, seed=0)
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
 
 
 def test_evaluation_counts_what_predict_says(pairs):
     network = build(Architecture(LAYERS))
-    _, test = pairs
+    test = pairs["test"]
     comparison, named = predict(network, test.images)
     measures = evaluate(network, test)
     assert measures["accuracy"] == (comparison.argmax(1) == test.labels).sum().item() / 200
@@ -120,4 +122,4 @@ def test_bad_recipes_are_refused(settings, sentence):
 @pytest.mark.parametrize("settings", [{"momentun": 0.5}, {"momentum": -1}])
 def test_bad_settings_of_an_optimizer_are_refused(pairs, settings):
     with pytest.raises(InputError, match="settings: .* was given for the optimizer sgd"):
-        train(Architecture(LAYERS), Recipe(settings=settings), *pairs, seed=0)
+        train(Architecture(LAYERS), Recipe(settings=settings), pairs, seed=0)

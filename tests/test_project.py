@@ -1,0 +1,76 @@
+"""What holds for the repository as a whole."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+from helpers.inputs import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_conda_environment_installs_what_pyproject_lists():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert environment["name"] == PROJECT["name"]
+    assert f"python{PROJECT['requires-python']}" in environment["dependencies"]
+    assert "pip" in environment["dependencies"]
+    editable = next(line for line in pip if line.startswith("--editable"))
+    extras = re.search(r"\.\[(.*)\]", editable)[1].split(",")
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+    constraint = next(line.split()[1] for line in pip if line.startswith("--constraint"))
+    assert (ROOT / constraint).is_file()
+
+
+def test_constraints_pin_every_direct_dependency_within_its_range():
+    from packaging.requirements import Requirement
+
+    lines = (ROOT / "constraints.txt").read_text().split()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+!]+", line) for line in lines)
+    pinned = {re.sub(r"[-_.]+", "-", name).lower(): number for name, number in (line.split("==") for line in lines)}
+    extras = [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *extras]):
+        assert requirement.specifier.contains(pinned[requirement.name.lower()])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            assert len([line for line in cell.source.splitlines() if line.strip()]) <= 25
+        assert "papermill" not in cell.metadata
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_parameter_is_documented(path):
+    parameters = papermill.inspect_notebook(str(path))
+    assert {"plan", "output", "source"} <= set(parameters)
+    for parameter in parameters.values():
+        assert parameter["inferred_type_name"] != "None", parameter
+        assert len(parameter["help"]) > 10, parameter
+    cell = next(c for c in json.loads(path.read_text())["cells"] if "parameters" in c["metadata"].get("tags", []))
+    assert len(parameters) == len("".join(cell["source"]).splitlines())
+
+
+def test_nothing_of_mnist_and_no_binaries_are_committed():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert tracked
+    assert not [path for path in tracked if re.search(r"ubyte|\.(gz|npz|pt|pkl|run)$", path)]
+
+
+def test_code_passes_its_linter():
+    subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--check", "."], cwd=ROOT, check=True)
