@@ -177,6 +177,44 @@ def response(final: pd.DataFrame, parameter: str, measures, ax: plt.Axes, log: b
     return ax
 
 
+def effects(contrasts: dict[str, pd.DataFrame], ax: plt.Axes, scale: float = 100, unit: str = "percentage points"):
+    """Effects of each family's contrasts (of `statistics.contrasts`): every round, and mean with 95 % t interval."""
+    names = list(next(iter(contrasts.values())).columns)
+    step = 0.8 / len(contrasts)
+    for turn, (family, values) in enumerate(contrasts.items()):
+        colour, marker = _COLOURS[(0, 1, 2, 4)[turn % 4]], "osD^"[turn % 4]
+        for row, name in enumerate(names):
+            height = len(names) - 1 - row + 0.4 - step * (turn + 0.5)
+            ax.plot(
+                scale * values[name],
+                np.full(len(values), height + 0.06),
+                marker,
+                color=colour,
+                alpha=0.35,
+                markersize=4,
+            )
+            mean, half = statistics.mean_interval(scale * values[name])
+            ax.errorbar(
+                mean,
+                height - 0.06,
+                xerr=None if math.isnan(half) else half,
+                fmt=marker,
+                color=colour,
+                capsize=4,
+                markersize=8,
+                linewidth=2,
+                markeredgecolor="black",
+                label=family if row == 0 else None,
+            )
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set_yticks(range(len(names)), names[::-1])
+    ax.set(xlabel=f"effect ({unit})", ylim=(-0.6, len(names) - 0.4))
+    ax.grid(axis="y", visible=False)
+    if len(contrasts) > 1:
+        ax.legend(loc="best", framealpha=0.9)
+    return ax
+
+
 def readings(ours: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
     """The report's value of a measure beside ours in each reading, of `reproduction.table_one`."""
     rows = ours[ours.measure == measure]

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
 
@@ -36,3 +37,104 @@ def best_validation(table: pd.DataFrame, parameter: str):
 def by_round(table: pd.DataFrame, measure: str) -> pd.DataFrame:
     """One column per model (in the table's order), one row per round."""
     return table.pivot(index="round", columns="model", values=measure)[list(dict.fromkeys(table.model))]
+
+
+# --------------------------------------------------------------------------------------------------------- 2×2 effects
+
+EFFECTS = {  # weights of the cells (sharing, auxiliary loss): what the effect is of one round's four values
+    "weight sharing": {(0, 0): -0.5, (0, 1): -0.5, (1, 0): 0.5, (1, 1): 0.5},
+    "auxiliary loss": {(0, 0): -0.5, (0, 1): 0.5, (1, 0): -0.5, (1, 1): 0.5},
+    "interaction": {(0, 0): 1.0, (0, 1): -1.0, (1, 0): -1.0, (1, 1): 1.0},
+}
+
+
+def is_factorial(table: pd.DataFrame) -> bool:
+    """Whether the table holds exactly the four combinations of weight sharing and auxiliary loss."""
+    cells = {(bool(s), a > 0) for s, a in table[["sharing", "auxiliary"]].drop_duplicates().itertuples(index=False)}
+    return len(cells) == 4 and table.model.nunique() == 4
+
+
+def contrasts(final: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Every round's own effects (columns: EFFECTS) from one row per model and round.
+
+    A main effect is the mean gain over both settings of the other switch; the interaction is the gain of sharing with
+    the auxiliary loss less the gain without it, so that it is zero where the two effects add up.
+    """
+    cells = final.assign(cell=[(int(s), int(a > 0)) for s, a in zip(final.sharing, final.auxiliary, strict=True)])
+    values = cells.pivot(index="round", columns="cell", values=measure)
+    return pd.DataFrame(
+        {effect: sum(weight * values[cell] for cell, weight in weights.items()) for effect, weights in EFFECTS.items()}
+    )
+
+
+def effects(final: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """The 2×2 effects, paired by round: one row per effect.
+
+    Columns: `mean` and `half_width` of its 95 % t interval (units of the measure), `p` of a permutation test that
+    exchanges the cells' signs within rounds, `p_holm` corrected for the three effects tested, and `rounds`.
+    """
+    by_effect = contrasts(final, measure)
+    rows = []
+    for effect, values in by_effect.items():
+        mean, half = mean_interval(values)
+        rows.append(
+            {"effect": effect, "mean": mean, "half_width": half, "p": permutation_p(values), "rounds": len(values)}
+        )
+    table = pd.DataFrame(rows)
+    table.insert(4, "p_holm", multipletests(table.p, method="holm")[1])
+    return table
+
+
+def permutation_p(values) -> float:
+    """Two-sided p that paired differences have mean 0, by changing their signs: all ways, or 9,999 random ones."""
+    values = np.asarray(values, float)
+    if len(values) < 2 or np.allclose(values, 0):
+        return 1.0
+    result = stats.permutation_test(
+        (values, np.zeros_like(values)),
+        lambda x, y, axis: (x - y).mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9999,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def epochs_to_share(table: pd.DataFrame, share: float = 0.95, measure: str = "test_accuracy") -> pd.DataFrame:
+    """How many epochs each run needs to reach `share` of its last epoch's measure, in a column `epochs_needed`."""
+    final = last_epoch(table)
+    reached = table.merge(final[["model", "round", measure]], on=["model", "round"], suffixes=("", "_final"))
+    reached = reached[reached[measure] >= share * reached[f"{measure}_final"]]
+    first = reached.groupby(["model", "round"]).epoch.min().rename("epochs_needed").reset_index()
+    return final.merge(first, on=["model", "round"])
+
+
+def in_points(mean: float, half_width: float, scale: float = 100, unit: str = "points", digits: int = 1) -> str:
+    """An effect with its interval, e.g. "+2.4 ± 0.9 points"."""
+    return f"{scale * mean:+.{digits}f} ± {scale * half_width:.{digits}f} {unit}".replace("-", "−")
+
+
+def verdict(mean: float, half_width: float, p_holm: float) -> str:
+    """What may be said of an effect: its interval and the corrected permutation test must agree that it is not zero."""
+    if abs(mean) <= half_width or p_holm > 1 - CONFIDENCE or np.isnan(half_width):
+        return "is not told apart from zero"
+    return "helps" if mean > 0 else "harms"
+
+
+def answer(table: pd.DataFrame, name: str) -> str:
+    """The effects of one family on accuracy (of `effects`) as a sentence."""
+    words = {
+        row.effect: (in_points(row.mean, row.half_width), verdict(row.mean, row.half_width, row.p_holm))
+        for row in table.itertuples()
+    }
+    (sharing, does), (auxiliary, does_too), (interaction, together) = words.values()
+    combined = {
+        "is not told apart from zero": "an interaction is not told apart from zero",
+        "helps": "together they bring more than the sum of both",
+        "harms": "together they bring less than the sum of both",
+    }[together]
+    return (
+        f"For {name}, weight sharing {does} ({sharing}), the auxiliary loss {does_too} ({auxiliary}), "
+        f"and {combined} ({interaction})."
+    )
