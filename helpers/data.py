@@ -58,15 +58,25 @@ class Pairs:
     images: Tensor  # float32 [B, n, 14, 14], standardised
     digits: Tensor  # int64 [B, n], classes 0 to 9
     labels: Tensor  # int64 [B], 1 where the digits stand in non-decreasing (strict: increasing) order, else 0
+    strict: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index) -> "Pairs":
-        return Pairs(self.images[index], self.digits[index], self.labels[index])
+        return replace(self, images=self.images[index], digits=self.digits[index], labels=self.labels[index])
 
     def to(self, device: str) -> "Pairs":
-        return Pairs(self.images.to(device), self.digits.to(device), self.labels.to(device))
+        return replace(
+            self, images=self.images.to(device), digits=self.digits.to(device), labels=self.labels.to(device)
+        )
+
+    def paired_anew(self) -> "Pairs":
+        """The same digits in new examples, drawn with torch's current random state."""
+        order = torch.randperm(self.digits.numel()).to(self.digits.device)
+        images = self.images.flatten(0, 1)[order].view_as(self.images)
+        digits = self.digits.flatten()[order].view_as(self.digits)
+        return replace(self, images=images, digits=digits, labels=in_order(digits, self.strict))
 
 
 # ---------------------------------------------------------------------------------------------------------- sources
@@ -234,7 +244,7 @@ def draw_round(
     ):
         classes = torch.from_numpy(labels.astype(np.int64)).view(count, images)
         pictures = average_blocks(drawn).view(count, images, 14, 14)
-        sets.append(Pairs(pictures, classes, in_order(classes, strict)))
+        sets.append(Pairs(pictures, classes, in_order(classes, strict), strict))
     mean, deviation = sets[0].images.mean(), sets[0].images.std()
     train, test = (replace(part, images=(part.images - mean) / deviation) for part in sets)
     return train, test

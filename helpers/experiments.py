@@ -99,7 +99,7 @@ def read_models(
     """The models that an architecture file describes : a name in notebooks/architectures, a path, or itself.
 
     The file has `layers`, and may have `head`, `recipe` and `models`: {name: {sharing, auxiliary, and what of the
-    recipe is its own}}; without `models` the four-way comparison is made. Keyword arguments replace what the file's
+    recipe, the layers or the head is its own}}; without `models` the four-way comparison is made. Keyword arguments replace what the file's
     recipes say. Raises InputError in one sentence.
     """
     family, content = _read_mapping(architecture)
@@ -108,11 +108,10 @@ def read_models(
     models = []
     for name, own in (content.get("models") or FOUR_WAY).items():
         own = {"sharing": True, "auxiliary": 0.0} | (content.get("recipe") or {}) | own | recipe
-        sharing = own.pop("sharing")
+        sharing, layers = own.pop("sharing"), own.pop("layers", content.get("layers"))
+        head = own.pop("head", content.get("head", "linear"))
         _known(f"model {name}", own, set(Recipe.__dataclass_fields__))
-        network = Architecture(
-            tuple(content.get("layers") or ()), sharing, images, content.get("head", "linear"), strict
-        )
+        network = Architecture(tuple(layers or ()), sharing, images, head, strict)
         method = Recipe(**own)
         make_optimizer(method, build(network))  # a description at fault is refused here, before anything is trained
         models.append(

@@ -64,6 +64,16 @@ def average_pool(shape: Shape, kernel: int, stride: int | None = None):
     return (nn.AvgPool1d if len(shape) == 2 else nn.AvgPool2d)(kernel, stride), (shape[0], *size)
 
 
+def global_max_pool(shape: Shape):
+    _windows(shape, 2, 1, 1)
+    return GlobalMaxPool(), shape[:1]
+
+
+def global_average_pool(shape: Shape):
+    _windows(shape, 2, 1, 1)
+    return GlobalAveragePool(), shape[:1]
+
+
 def batch_norm(shape: Shape):
     return (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0]), shape
 
@@ -83,6 +93,8 @@ LAYERS = {  # name: (builder, the setting that a bare value stands for)
     "conv2d": (conv2d, "channels"),
     "max_pool": (max_pool, "kernel"),
     "average_pool": (average_pool, "kernel"),
+    "global_max_pool": (global_max_pool, None),
+    "global_average_pool": (global_average_pool, None),
     "batch_norm": (batch_norm, None),
     "dropout": (dropout, "rate"),
     "spatial_dropout": (spatial_dropout, "rate"),
@@ -101,6 +113,16 @@ class Flatten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x.flatten(1)
+
+
+class GlobalMaxPool(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax(dim=(2, 3))
+
+
+class GlobalAveragePool(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
 
 
 def _windows(shape: Shape, dimensions: int, kernel: int, stride: int, padding: int = 0) -> Shape:
@@ -135,7 +157,37 @@ class LinearHead(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(architecture.images * CLASSES, 2))
 
 
-HEADS = {"linear": LinearHead}
+class OuterProductHead(nn.Module):
+    """One linear layer over the products of the digits' probabilities, one for each combination of classes: learnt."""
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        self.linear = nn.Linear(CLASSES**architecture.images, 2)
+
+    def forward(self, digits: Tensor) -> Tensor:
+        first, *others = digits.softmax(dim=2).unbind(dim=1)
+        for other in others:
+            first = (first.unsqueeze(2) * other.unsqueeze(1)).flatten(1)
+        return self.linear(first)
+
+
+class OrderHead(nn.Module):
+    """The probability that independent digits of these probabilities stand in order: computed, nothing to learn."""
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        before = torch.ones(CLASSES, CLASSES).triu(diagonal=1 if architecture.strict else 0)
+        self.register_buffer("before", before, persistent=False)  # [i, j]: 1 where class i may stand before class j
+
+    def forward(self, digits: Tensor) -> Tensor:
+        reached, *others = digits.softmax(dim=2).unbind(dim=1)  # [B, 10]: in order so far, ending in this class
+        for other in others:
+            reached = (reached @ self.before) * other
+        in_order = reached.sum(dim=1).clamp(1e-6, 1 - 1e-6)  # so that both logarithms are finite
+        return torch.stack([(1 - in_order).log(), in_order.log()], dim=1)
+
+
+HEADS = {"linear": LinearHead, "outer_product": OuterProductHead, "order": OrderHead}
 
 
 # --------------------------------------------------------------------------------------------------------- networks
@@ -149,7 +201,7 @@ class Network(nn.Module):
         common: dict[str, nn.Module] = {}
         count = 1 if architecture.sharing else architecture.images
         self.branches = nn.ModuleList(_branch(architecture.layers, common) for _ in range(count))
-        self.head = _named("head", architecture.head, HEADS, architecture)
+        self.head = named_part("head", architecture.head, HEADS, architecture)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,14 +230,14 @@ def outline(architecture: Architecture) -> tuple[list[tuple[str, int]], tuple[st
     """
     network, shape, lines = build(architecture).eval(), torch.zeros(1, *IMAGE), []
     for layer, module in zip(architecture.layers, network.branches[0], strict=True):
-        kind, settings = _entry(layer)
+        kind, settings = entry_of(layer)
         shape = module(shape)
         kernel = settings.get("kernel") if isinstance(settings, dict) else None
         size = f" {kernel}×{kernel}" if kernel and shape.dim() == 4 else ""
         grows = count_parameters(module) or "pool" in kind
         gives = f" → {'×'.join(map(str, shape.shape[1:]))}" if grows and kind != "batch_norm" else ""
         lines.append((f"{kind.replace('_', ' ')}{size}{gives}", count_parameters(module)))
-    head, _ = _entry(architecture.head)
+    head, _ = entry_of(architecture.head)
     return lines, (
         f"{head.replace('_', ' ')} head: {architecture.images * CLASSES} → 2",
         count_parameters(network.head),
@@ -198,7 +250,7 @@ def _branch(layers, common: dict[str, nn.Module]) -> nn.Sequential:
         raise InputError(f"layers: {layers!r} was given, allowed is a list of layers.")
     modules, shape, own = [], IMAGE, {}
     for position, layer in enumerate(layers, start=1):
-        kind, settings = _entry(layer)
+        kind, settings = entry_of(layer)
         where = f"layers: layer {position} ({kind})"
         if kind not in LAYERS:
             raise InputError(f"{where} is unknown, allowed is one of {', '.join(LAYERS)}.")
@@ -227,23 +279,23 @@ def _branch(layers, common: dict[str, nn.Module]) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-def _entry(layer) -> tuple[str, object]:
+def entry_of(layer, what: str = "layers") -> tuple[str, object]:
     """(name, settings) of `relu`, `linear: 20` or `conv2d: {channels: 16, kernel: 3}` as YAML gives them."""
     if isinstance(layer, dict) and len(layer) == 1:
         return next(iter(layer.items()))
     if isinstance(layer, str):
         return layer, {}
-    raise InputError(f"layers: {layer!r} was given, allowed is a layer's name or one name with its settings.")
+    raise InputError(f"{what}: {layer!r} was given, allowed is a name or one name with its settings.")
 
 
-def _named(what: str, entry, table: dict, *arguments):
-    """Build what `entry` names from `table`, e.g. {"adam": {"lr": 0.1}}."""
-    name, settings = _entry(entry)
+def named_part(what: str, entry, table: dict, *arguments):
+    """Call what `entry` names in `table`, e.g. "order" or {"one_cycle": {"warm_up": 0.2}}."""
+    name, settings = entry_of(entry, what)
     one_of(what, name, table)
     try:
-        return table[name](*arguments, **settings)
+        return table[name](*arguments, **(settings or {}))
     except TypeError as error:
-        raise InputError(f"{what}: {name} cannot be built: {_plain(error)}.") from None
+        raise InputError(f"{what}: {name} was given settings that it cannot take: {_plain(error)}.") from None
 
 
 def _size(setting: str, value):

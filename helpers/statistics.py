@@ -82,7 +82,7 @@ def effects(final: pd.DataFrame, measure: str) -> pd.DataFrame:
         )
     table = pd.DataFrame(rows)
     table.insert(4, "p_holm", multipletests(table.p, method="holm")[1])
-    return table
+    return table.round(6)
 
 
 def permutation_p(values) -> float:

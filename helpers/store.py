@@ -21,7 +21,7 @@ import torch
 from helpers.inputs import ROOT, InputError
 
 FOLDER_VARIABLE = "RUN_STORE"
-CODE = ("data", "models", "training")  # the modules whose code can change a result
+CODE = ("data", "models", "augmentation", "training")  # the modules whose code can change a result
 UNFINISHED = ".unfinished-"  # what a killed process may leave behind
 ENTRY = "train"  # the function that everything else in them serves
 

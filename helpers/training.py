@@ -1,14 +1,16 @@
 """One network trained on one round's pairs: a recipe in, one row per epoch out."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.augmentation import AUGMENTATIONS
 from helpers.data import Pairs, stream
 from helpers.inputs import InputError, number, one_of, whole_number
-from helpers.models import Architecture, Network, build
+from helpers.models import Architecture, Network, build, named_part
 
 EVALUATION_BATCH = 100  # pairs; larger batches leave the processor's cache
 
@@ -24,6 +26,9 @@ class Recipe:
     auxiliary: float = 0.0  # weight of the digits' losses, summed over the images; 0: no auxiliary loss
     batch_size: int = 50  # pairs
     epochs: int = 25
+    schedule: str | dict = "constant"  # of the learning rate over all steps, one of SCHEDULES
+    augmentation: str | dict = "none"  # of the training pictures, anew in every epoch, one of AUGMENTATIONS
+    new_pairs: bool = False  # pair the training digits anew in every epoch
     training_mode: bool = False  # also measure with the network left in training mode, as the first report seems to
 
     def __post_init__(self):
@@ -33,6 +38,8 @@ class Recipe:
         number("auxiliary", self.auxiliary, 0)
         whole_number("batch_size", self.batch_size, 1)
         whole_number("epochs", self.epochs, 1)
+        named_part("schedule", self.schedule, SCHEDULES, 0.5)
+        named_part("augmentation", self.augmentation, AUGMENTATIONS, torch.zeros(1, 1, 14, 14))
 
 
 OPTIMIZERS = {
@@ -47,6 +54,20 @@ LOSSES = {  # of the comparison's logits [B, 2] and labels [B]
     "cross_entropy": F.cross_entropy,
     "mean_squared_error": lambda logits, labels: F.mse_loss(logits.softmax(dim=1)[:, 1], labels.float()),
     "hinge": F.multi_margin_loss,
+}
+
+
+def one_cycle(progress: float, warm_up: float = 0.2) -> float:
+    """Up in a line over the share `warm_up` of the training, then down to 0 along half a cosine."""
+    if progress < warm_up:
+        return progress / warm_up
+    return (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
+
+
+SCHEDULES = {  # the learning rate's factor when a share `progress` (0 to 1) of the training is over
+    "constant": lambda progress: 1.0,
+    "linear": lambda progress: 1 - progress,
+    "one_cycle": one_cycle,
 }
 
 
@@ -73,7 +94,7 @@ def train(
         optimizer = make_optimizer(recipe, network)
         rows = []
         for epoch in range(1, recipe.epochs + 1):
-            seen = _train_epoch(network, optimizer, recipe, pairs["train"])
+            seen = _train_epoch(network, optimizer, recipe, pairs["train"], epoch)
             row = {"epoch": epoch}
             for name, part in pairs.items():
                 row |= {f"{name}_{measure}": value for measure, value in evaluate(network, part, recipe.loss).items()}
@@ -99,12 +120,20 @@ def make_optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
         ) from None
 
 
-def _train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs) -> dict[str, float]:
+def _train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch: int) -> dict[str, float]:
     """One pass over the pairs in random order; returns the measures of the batches as they went by."""
     network.train()
-    shuffled = pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]  # indexed once, then sliced: slices are views
+    # Indexed, paired and distorted once an epoch; the batches are slices, which are views.
+    shuffled = pairs.paired_anew() if recipe.new_pairs else pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]
+    if recipe.augmentation != "none":
+        digits = shuffled.images.flatten(0, 1).unsqueeze(1)
+        distorted = named_part("augmentation", recipe.augmentation, AUGMENTATIONS, digits)
+        shuffled = replace(shuffled, images=distorted.view_as(shuffled.images))
     outputs = []
     for start in range(0, len(pairs), recipe.batch_size):
+        progress = (epoch - 1 + (start + recipe.batch_size / 2) / len(pairs)) / recipe.epochs
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * named_part("schedule", recipe.schedule, SCHEDULES, min(1.0, progress))
         batch = shuffled[start : start + recipe.batch_size]
         comparison, digits = network(batch.images)
         loss = LOSSES[recipe.loss](comparison, batch.labels)

@@ -206,7 +206,7 @@ def test_an_architecture_of_ones_own_is_read_from_a_file(tmp_path):
         ),
         (
             {"layers": [{"linear": 10}], "recipe": {"lr": 1}},
-            "model neither: 'lr' was given, allowed is one of auxiliary",
+            "model neither: 'lr' was given, allowed is one of augmentation, auxiliary",
         ),
         ({"layers": [{"linear": 11}]}, "the last layer gives 11 units"),
         ({"layers": [{"linear": 10}], "recipe": {"settings": {"nesterow": True}}}, "settings: .*nesterow"),

@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.data import in_order
 from helpers.experiments import read_models
 from helpers.inputs import InputError
-from helpers.models import Architecture, build, count_parameters, outline
+from helpers.models import Architecture, OrderHead, OuterProductHead, build, count_parameters, outline
 
 SMALL = ("relu", {"linear": 10})
 PARAMETERS = {"M1": 66_934, "M2": 33_504, "M3": 66_934, "M4": 33_504, "M5": 66_344}  # Table I of the first report
@@ -132,8 +133,54 @@ def test_an_impossible_description_is_refused_in_one_sentence(layers, sentence):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("images", [2, 3])
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_order_head_is_exact(images, strict):
+    """Against brute force: for certain digits over all classes, and for uncertain ones over all combinations."""
+    head = OrderHead(Architecture(SMALL, images=images, strict=strict))
+    classes = torch.cartesian_prod(*[torch.arange(10)] * images)
+    certain = head(30.0 * nn.functional.one_hot(classes, 10).float())
+    assert torch.equal(certain.argmax(dim=1), in_order(classes, strict))
+    logits = torch.randn(20, images, 10)
+    probability = logits.softmax(dim=2)
+    expected = torch.zeros(20)
+    for combination in classes[in_order(classes, strict).bool()]:
+        expected += torch.stack([probability[:, i, c] for i, c in enumerate(combination)]).prod(dim=0)
+    assert torch.allclose(head(logits).softmax(dim=1)[:, 1], expected, atol=1e-5)
+    assert count_parameters(head) == 0
+
+
+def test_the_order_head_gives_finite_losses_where_it_is_sure_and_wrong():
+    head = OrderHead(Architecture(SMALL))
+    logits = torch.full((1, 2, 10), -1000.0, requires_grad=True)
+    sure = logits + 2000 * nn.functional.one_hot(torch.tensor([[9, 0]]), 10)
+    loss = nn.functional.cross_entropy(head(sure), torch.tensor([1]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_outer_product_head_reads_every_combination_once():
+    head = OuterProductHead(Architecture(SMALL))
+    classes = torch.tensor([[3, 7]])
+    with torch.no_grad():
+        head.linear.weight[:] = torch.arange(200.0).view(2, 100)
+        head.linear.bias[:] = 0
+    got = head(100.0 * nn.functional.one_hot(classes, 10).float())
+    assert torch.allclose(got, torch.tensor([[37.0, 137.0]]))
+    assert OuterProductHead(Architecture(SMALL, images=3)).linear.in_features == 1000
+
+
+@pytest.mark.parametrize(("name", "reduce"), [("global_max_pool", "amax"), ("global_average_pool", "mean")])
+def test_global_pooling_leaves_one_value_a_channel(name, reduce):
+    layers = ({"conv2d": {"channels": 10, "kernel": 3}}, name)
+    branch = build(Architecture(layers)).branches[0]
+    image = torch.randn(4, 1, 14, 14)
+    assert torch.equal(branch(image), getattr(branch[0](image), reduce)(dim=(2, 3)))
+
+
 def test_unknown_heads_are_refused():
-    with pytest.raises(InputError, match="head: 'quadratic' was given, allowed is one of linear"):
+    with pytest.raises(InputError, match="head: 'quadratic' was given, allowed is one of linear, outer_product"):
         build(Architecture(SMALL, head="quadratic"))
 
 
