@@ -99,8 +99,8 @@ def read_models(
     """The models that an architecture file describes : a name in notebooks/architectures, a path, or itself.
 
     The file has `layers`, and may have `head`, `recipe` and `models`: {name: {sharing, auxiliary, and what of the
-    recipe, the layers or the head is its own}}; without `models` the four-way comparison is made. Keyword arguments replace what the file's
-    recipes say. Raises InputError in one sentence.
+    recipe, the layers or the head is its own}}; without `models` the four-way comparison is made. Keyword arguments
+    replace what the file's recipes say. Raises InputError in one sentence.
     """
     family, content = _read_mapping(architecture)
     _known(f"architecture {family}", content, {"description", "layers", "head", "recipe", "models"})
