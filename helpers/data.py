@@ -181,7 +181,7 @@ def _from_download() -> Digits:
                 shutil.move(Path(folder) / "MNIST", target)
         except (subprocess.SubprocessError, OSError) as error:
             late = isinstance(error, subprocess.TimeoutExpired)
-            reason = f"took more than {DOWNLOAD_SECONDS} seconds" if late else "failed; is there a network?"
+            reason = f"took more than {DOWNLOAD_SECONDS} seconds" if late else "failed, perhaps for want of a network"
             raise InputError(f"source: the download of MNIST {reason}.") from None
     return _from_folder(target)
 

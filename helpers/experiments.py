@@ -22,8 +22,8 @@ from tqdm.auto import tqdm
 from helpers import store
 from helpers.data import Digits, Pairs, draw_round, load_digits, split, stream
 from helpers.inputs import ROOT, InputError, one_of, whole_number
-from helpers.models import Architecture, Network, build, count_parameters
-from helpers.training import Recipe, make_optimizer, train
+from helpers.models import Architecture, Network, build, count_parameters, entry_of
+from helpers.training import Recipe, make_optimizer, predict, train
 
 DEVICES = ("cpu", "cuda", "mps", "auto")
 ARCHITECTURES = ROOT / "notebooks" / "architectures"
@@ -206,6 +206,25 @@ def vary(model: Model, name: str, values: Iterable) -> list[Model]:
     ]
 
 
+def with_width(model: Model, width: int) -> Model:
+    """The model with `width` units or channels in each of its layers but the last, as a column `width` of the table."""
+    *hidden, last = model.architecture.layers
+    sized = []
+    for layer in hidden:
+        kind, settings = entry_of(layer)
+        if kind in ("conv1d", "conv2d"):
+            layer = {kind: settings | {"channels": width}}
+        elif kind == "linear":
+            layer = {kind: width}
+        sized.append(layer)
+    return replace(
+        model,
+        name=f"{model.name} {width}",
+        architecture=replace(model.architecture, layers=(*sized, last)),
+        labels=model.labels | {"network": model.name, "width": width},
+    )
+
+
 def run_rounds(models: Iterable[Model], setting: Setting, folds: int = 0, only_fold: int | None = None) -> pd.DataFrame:
     """Every model in every round (with `folds`: on every validation split of its training pairs, or on `only_fold`).
 
@@ -251,6 +270,29 @@ def trained(model: Model, setting: Setting, round: int = 0) -> tuple[Network, di
     network = build(model.architecture)
     network.load_state_dict(_finish([run], setting)[0][1])
     return network.eval(), run.pairs(setting.digits)
+
+
+def predictions(model: Model, setting: Setting) -> pd.DataFrame:
+    """What the trained networks of all rounds say of their test pairs, one row per pair.
+
+    Columns: `round`, `pair`, `first` and `second` (classes), `label`, `probability` (of label 1), `right`,
+    `named_first` and `named_second` (the classes that the digits' logits name), and `swapped`, the probability of
+    label 1 with the two images exchanged.
+    """
+    tables = []
+    for round in range(setting.rounds):
+        network, pairs = trained(model, setting, round)
+        test = pairs["test"]
+        comparison, digits = predict(network, test.images)
+        swapped, _ = predict(network, test.images.flip(1))
+        columns = {
+            "round": round, "pair": range(len(test)), "first": test.digits[:, 0], "second": test.digits[:, 1],
+            "label": test.labels, "probability": comparison.softmax(dim=1)[:, 1],
+            "right": comparison.argmax(dim=1) == test.labels, "named_first": digits[:, 0].argmax(dim=1),
+            "named_second": digits[:, 1].argmax(dim=1), "swapped": swapped.softmax(dim=1)[:, 1],
+        }  # fmt: skip
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _finish(runs: list[Run], setting: Setting) -> list[tuple[pd.DataFrame, dict, float]]:

@@ -33,6 +33,9 @@ MEASURES = {
     "test_error": "test error (%)",
     "validation_accuracy": "validation accuracy (%)",
     "validation_error": "validation error (%)",
+    "pairs": "training pairs a round",
+    "seconds": "training time (s)",
+    "width": "width (units or channels)",
     "test_digit_accuracy": "test accuracy of the digits (%)",
 }
 
@@ -215,6 +218,161 @@ def effects(contrasts: dict[str, pd.DataFrame], ax: plt.Axes, scale: float = 100
     return ax
 
 
+def ladder(final: pd.DataFrame, rungs: list[str], others: list[str], ax: plt.Axes) -> plt.Axes:
+    """Test error of models that build on each other, on a logarithmic axis: every round, mean and 95 % t interval."""
+    names = [*rungs, *others]
+    errors = 100 * (1 - statistics.by_round(final, "test_accuracy"))[names]
+    for row, name in enumerate(names):
+        height = len(names) - 1 - row - (0.6 if name in others else 0)
+        colour, marker, _ = STYLES.get(
+            name, ((0.45, 0.45, 0.45), "o", "-") if name in rungs else ((0.6, 0.4, 0.2), "x", "-")
+        )
+        ax.plot(
+            errors[name].clip(lower=0.05),
+            np.full(len(errors), height + 0.14),
+            marker,
+            color=colour,
+            alpha=0.35,
+            markersize=4,
+        )
+        mean, half = statistics.mean_interval(errors[name])
+        ax.errorbar(
+            mean,
+            height - 0.08,
+            xerr=None if math.isnan(half) else [[min(half, mean - 0.05)], [half]],
+            fmt=marker,
+            color=colour,
+            capsize=4,
+            markersize=9,
+            linewidth=2,
+        )
+        ax.annotate(
+            f"{100 - mean:.1f} %",
+            (mean, height - 0.08),
+            textcoords="offset points",
+            xytext=(0, -13),
+            ha="center",
+            fontsize=8.5,
+        )
+    means = errors[rungs].mean()
+    ax.plot(means, len(names) - 1 - np.arange(len(rungs)) - 0.08, color="0.6", linewidth=1, zorder=0)
+    ax.set_yticks([len(names) - 1 - row - (0.6 if name in others else 0) for row, name in enumerate(names)], names)
+    ax.set_xscale("log")
+    ax.set_xticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
+    ax.minorticks_off()
+    low, high = errors.min().min(), errors.max().max()
+    ax.set(
+        xlabel="test error (%), logarithmic; below the points: test accuracy",
+        ylim=(-1.3, len(names) - 0.4),
+        xlim=(max(0.1, 0.7 * low), 1.5 * high),
+    )
+    return ax
+
+
+def frontier(points: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """Test accuracy against parameters, both such that errors and sizes read as factors.
+
+    `points` has `model`, `parameters`, `accuracy`, `half_width` (NaN: none known) and `kind`.
+    """
+    for kind, rows in points.groupby("kind", sort=False):
+        if kind == "small networks on M6's plan":
+            ax.plot(rows.parameters, 100 * (1 - rows.accuracy), "-", color="0.6", linewidth=1, zorder=0)
+        for row in rows.itertuples():
+            colour, marker, _ = STYLES.get(
+                row.model,
+                {"small networks on M6's plan": ((0.3, 0.3, 0.3), "o", "-")}.get(kind, (_COLOURS[5], "v", "-")),
+            )
+            ax.errorbar(
+                row.parameters,
+                100 * (1 - row.accuracy),
+                None if math.isnan(row.half_width) else 100 * row.half_width,
+                fmt=marker,
+                color=colour,
+                markersize=9,
+                capsize=4,
+            )
+            right = row.parameters < 30_000
+            ax.annotate(
+                f"{row.model}: {100 * row.accuracy:.1f} %",
+                (row.parameters, 100 * (1 - row.accuracy)),
+                textcoords="offset points",
+                xytext=(8 if right else -8, 6),
+                ha="left" if right else "right",
+                fontsize=8.5,
+            )
+    worst, best = 1 - points.accuracy.min(), 1 - points.accuracy.max()
+    ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error (%)", ylim=(60 * best, 160 * worst))
+    ax.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    ax.minorticks_off()
+    ax.invert_yaxis()
+    ax.axvline(70_000, color="0.3", linestyle="--", linewidth=1)
+    ax.annotate(
+        "limit", (70_000, ax.get_ylim()[0]), textcoords="offset points", xytext=(-4, 6), ha="right", fontsize=8.5
+    )
+    return ax
+
+
+def confusion(predictions: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
+    """How often each digit's class is named as which other (of `experiments.predictions`), in shares of the class."""
+    true = np.concatenate([predictions["first"], predictions["second"]])
+    named = np.concatenate([predictions.named_first, predictions.named_second])
+    table = 100 * pd.crosstab(true, named, normalize="index").reindex(index=range(10), columns=range(10), fill_value=0)
+    sns.heatmap(
+        table.mask(np.eye(10, dtype=bool)),
+        annot=True,
+        fmt=".1f",
+        cmap="Blues",
+        cbar=False,
+        ax=ax,
+        square=True,
+        annot_kws={"size": 7.5},
+        linewidths=0.5,
+    )
+    ax.set(xlabel="class named", ylabel="class", title="wrong names (% of the class's digits)")
+    return ax
+
+
+def by_distance(predictions: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
+    """Error rate of each model by the distance of the two digits, of `experiments.predictions`."""
+    for model, table in predictions.items():
+        colour, marker, line = style(model)
+        wrong = 100 * (1 - table.right.groupby((table["first"] - table["second"]).abs()).mean())
+        ax.plot(wrong, line, marker=marker, color=colour, label=model)
+    ax.set(xlabel="distance of the two digits", ylabel="test error (%)", xticks=range(10), ylim=(0, None))
+    ax.legend()
+    return ax
+
+
+def by_size(final: pd.DataFrame, size: str, measure: str, ax: plt.Axes) -> plt.Axes:
+    """A measure of the last epoch against a size, one line per `network`: every round, mean and 95 % t interval."""
+    final = final.assign(value=_values(final, measure))
+    for network, rows in final.groupby("network", sort=False):
+        colour, marker, line = style(network)
+        ends = rows.groupby(size)["value"].apply(lambda values: pd.Series(statistics.mean_interval(values))).unstack()
+        ax.plot(rows[size], rows["value"], marker, color=colour, alpha=0.3, markersize=4)
+        ax.errorbar(
+            ends.index, ends[0], ends[1].fillna(0), fmt=line, marker=marker, color=colour, capsize=4, label=network
+        )
+    ax.set_xscale("log")
+    ticks = sorted(final[size].unique())
+    ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set(xlabel=MEASURES.get(size, size), ylabel=MEASURES[measure], ylim=(0, None))
+    ax.legend()
+    return ax
+
+
+def reliability(tables: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
+    """Accuracy against confidence, of `statistics.calibration`, for each model."""
+    ax.plot([50, 100], [50, 100], color="0.5", linestyle=":", linewidth=1)
+    for model, table in tables.items():
+        colour, marker, line = style(model)
+        ax.plot(100 * table.confidence, 100 * table.accuracy, line, marker=marker, color=colour, label=model)
+    ax.set(xlabel="confidence of the answer (%)", ylabel="answers that are right (%)", xlim=(49, 101))
+    ax.legend()
+    return ax
+
+
 def readings(ours: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
     """The report's value of a measure beside ours in each reading, of `reproduction.table_one`."""
     rows = ours[ours.measure == measure]
@@ -247,6 +405,12 @@ def digit_images(images, titles, columns: int = 10, height: float | None = None)
         ax.imshow(image, cmap="gray_r", interpolation="nearest")
         ax.set_title(title, fontsize=8.5)
     return figure
+
+
+def as_pairs(images: np.ndarray) -> Pairs:
+    """Pictures [N, n, 14, 14] as examples to be drawn."""
+    images = torch.as_tensor(images)
+    return Pairs(images, torch.zeros(images.shape[:2]), torch.zeros(len(images)))
 
 
 def pair_images(pairs: Pairs, titles, columns: int = 6) -> plt.Figure:

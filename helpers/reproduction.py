@@ -11,11 +11,51 @@ READINGS = {  # how a number of Table I is to be read: (which epochs, suffix of 
     "final": ("last", ""),
     "as theirs": ("all", "_training_mode"),
 }
+FAMILIES = {
+    "convnet": "the first report's networks",
+    "mlp": "the second's fully connected one",
+    "conv": "its convolutional one",
+}
 MEASURES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
 
 def reports() -> dict:
     return yaml.safe_load((ROOT / "data" / "reports.yaml").read_text())
+
+
+def stated(model: str) -> str:
+    """The first report's average test accuracy of a model, or a dash where it has no such model."""
+    row = reports()["first"]["table_1"].get(model)
+    return f"{100 * row['test_accuracy']:.1f} %" if row else "–"
+
+
+def second_families(setting) -> list[str]:
+    """The second report's families whose learning-rate scan has been run."""
+    folder = ROOT / setting.output / "data" / "results"
+    return [family for family in ("mlp", "conv") if (folder / f"learning_rate_{family}_chosen.csv").is_file()]
+
+
+def beyond(accuracy: pd.DataFrame, final: pd.DataFrame, gains: pd.DataFrame) -> str:
+    """How far M6 goes beyond M5, and the largest step (of `statistics.rung_gains`) on the way, as a sentence."""
+    size = final.groupby("model").parameters.first()
+    gain = statistics.in_points(*statistics.mean_interval((accuracy.M6 - accuracy.M5).dropna()))
+    six, five = (statistics.percent(accuracy[model].dropna()) for model in ("M6", "M5"))
+    step = gains.loc[gains.gain.idxmax()]
+    return (
+        f"Under the same rules M6, with {size['M6']:,} parameters, is right in {six} of the test pairs where M5 is right "
+        f"in {five} ({gain}); the largest step on the way, “{step.model}”, brings "
+        f"{statistics.in_points(step.gain, step.half_width)}."
+    )
+
+
+def published_points() -> pd.DataFrame:
+    """The quoted networks of others, in the form of `statistics.frontier`."""
+    return pd.DataFrame(
+        [
+            {"model": name, "parameters": row["parameters"], "accuracy": row["test_accuracy"], "half_width": np.nan}
+            for name, row in reports()["others"].items()
+        ]
+    ).assign(kind="others")
 
 
 def table_one(table: pd.DataFrame) -> pd.DataFrame:
@@ -90,38 +130,239 @@ def agrees(theirs: float, half_width: float, ours: float) -> bool:
     return abs(ours - theirs) <= 2**0.5 * half_width
 
 
-def first_report_in_words(ours: pd.DataFrame) -> str:
-    """What of the first report's Table I came out again; every number and verdict from `table_one`."""
-    accuracy = {
-        reading: rows.set_index("model") for reading, rows in ours[ours.measure == "test_accuracy"].groupby("reading")
-    }
-    final, nearer = accuracy["final"], accuracy[fit_of_readings(ours, "test_accuracy").idxmin()]
-    counts = reports()["first"]["table_1"]
-    same = [m for m in final.index if final.parameters[m] == counts[m]["parameters"]]
-    inside = [m for m in nearer.index if agrees(nearer.theirs[m], nearer.half_width[m], nearer.ours[m])]
+# ------------------------------------------------------------------------------------------------------------ claims
+
+YES, NO, OPEN = "reproduced", "not reproduced", "cannot be judged"
+
+
+def _claim(report: str, where: str, claim: str, ours: str, verdict: str) -> dict:
+    return {"report": report, "where": where, "claim": claim, "ours": ours, "verdict": verdict}
+
+
+def number_claims(ours: pd.DataFrame) -> list[dict]:
+    """Every number of Table I against the reading of ours that is nearer to its test accuracies."""
+    stated = reports()["first"]["table_1"]
+    nearest = fit_of_readings(ours, "test_accuracy").idxmin()
+    claims = []
+    for model, rows in ours.groupby("model", sort=False):
+        count, theirs = int(rows.parameters.iloc[0]), stated[model]["parameters"]
+        claims.append(
+            _claim(
+                "first", "Table I", f"{model} has {theirs:,} parameters", f"{count:,}", YES if count == theirs else NO
+            )
+        )
+        for row in rows[rows.reading == nearest].itertuples():
+            percent = "accuracy" in row.measure
+            scale, digits, unit = (100, 1, " %") if percent else (1, 3, "")
+            claims.append(
+                _claim(
+                    "first", "Table I",
+                    f"{model}: {row.measure.replace('_', ' ')} {scale * row.theirs:.{digits}f}{unit}",
+                    f"{scale * row.ours:.{digits}f} ± {scale * row.half_width:.{digits}f}{unit} ({nearest})",
+                    YES if agrees(row.theirs, row.half_width, row.ours) else NO,
+                )
+            )  # fmt: skip
+        spread = rows[(rows.reading == nearest) & (rows.measure == "test_accuracy")].deviation.item()
+        claims.append(
+            _claim(
+                "first", "Table I", f"{model}: Std. of the test accuracy {stated[model]['test_accuracy_std']:.6f}",
+                f"standard deviation {spread:.4f}, variance {spread**2:.6f}; 1,000 pairs alone give "
+                f"{(theirs_binomial(stated[model]['test_accuracy'])):.4f}", OPEN,
+            )
+        )  # fmt: skip
+    return claims
+
+
+def theirs_binomial(accuracy: float, pairs: int = 1000) -> float:
+    """The standard error that a share of this size has on so many test pairs."""
+    return (accuracy * (1 - accuracy) / pairs) ** 0.5
+
+
+def effect_claims(
+    effects: dict[str, pd.DataFrame], epochs: dict[str, pd.DataFrame], finals: dict[str, pd.DataFrame]
+) -> list[dict]:
+    """The claims in words, judged by each family's effects (of `statistics.tests`) on accuracy and on epochs needed."""
+
+    def of(tables, family, effect, scale=100, unit="points"):
+        row = tables[family].set_index("effect").loc[effect]
+        word = statistics.verdict(row["mean"], row.half_width, row.p_holm)
+        return row["mean"], word, statistics.in_points(row["mean"], row.half_width, scale, unit)
+
+    claims = []
+    if "convnet" in effects:
+        gain, word, said = of(effects, "convnet", "weight sharing")
+        claims.append(
+            _claim(
+                "first",
+                "section IV.1",
+                "weight sharing raises accuracy with half the parameters",
+                said,
+                YES if word == "helps" else NO,
+            )
+        )
+        gain, word, said = of(effects, "convnet", "auxiliary loss")
+        claims.append(
+            _claim("first", "section IV.2", "the auxiliary loss raises accuracy", said, YES if word == "helps" else NO)
+        )
+        means = finals["convnet"].groupby("model").test_accuracy.mean()
+        claims.append(
+            _claim(
+                "first",
+                "section V",
+                "M4 is the best of M1 to M4 (its own table has M2 ahead)",
+                "best is " + means.idxmax() + ": " + ", ".join(f"{m} {100 * v:.1f} %" for m, v in means.items()),
+                YES if means.idxmax() == "M4" else NO,
+            )
+        )
+        _, word, said = of(effects, "convnet", "interaction")
+        verdict = {"harms": NO, "helps": YES}.get(word, OPEN)
+        claims.append(
+            _claim(
+                "first",
+                "section V",
+                "the two effects add up (interaction of zero)",
+                said,
+                verdict if word != "helps" else NO,
+            )
+        )
+    for family in ("mlp", "conv"):
+        if family not in effects:
+            continue
+        gain, word, said = of(effects, family, "weight sharing")
+        promised = reports()["second"]["sharing_gain"]
+        row = effects[family].set_index("effect").loc["weight sharing"]
+        claims.append(
+            _claim(
+                "second",
+                "sections 3.2, 4",
+                f"{family}: weight sharing improves accuracy",
+                said,
+                YES if word == "helps" else NO,
+            )
+        )
+        claims.append(
+            _claim(
+                "second",
+                "section 3.2",
+                f"{family}: by almost {100 * promised:.0f} %",
+                said,
+                YES if agrees(promised, row.half_width, gain) else NO,
+            )
+        )
+        _, word, said = of(epochs, family, "weight sharing", 1, "epochs")
+        claims.append(
+            _claim(
+                "second",
+                "section 4",
+                f"{family}: weight sharing shortens training",
+                said,
+                YES if word == "harms" else NO,
+            )
+        )
+        gain, word, said = of(effects, family, "auxiliary loss")
+        claims.append(
+            _claim(
+                "second",
+                "section 4",
+                f"{family}: the auxiliary loss improves accuracy slightly",
+                said,
+                YES if word == "helps" else NO,
+            )
+        )
+        _, word, said = of(epochs, family, "auxiliary loss", 1, "epochs")
+        claims.append(
+            _claim(
+                "second",
+                "section 4",
+                f"{family}: the auxiliary loss lengthens training",
+                said,
+                YES if word == "helps" else NO,
+            )
+        )
+        _, word, said = of(effects, family, "interaction")
+        claims.append(
+            _claim(
+                "second",
+                "section 4",
+                f"{family}: together no strong additive effect (interaction below zero)",
+                said,
+                YES if word == "harms" else NO,
+            )
+        )
+    return claims
+
+
+def rate_claims(chosen: dict[str, pd.DataFrame]) -> list[dict]:
+    """The second report's learning rate against the one chosen on validation splits, for each family."""
+    claims = []
+    for family, table in chosen.items():
+        ours, theirs = float(table.chosen.iloc[0]), reports()["second"]["learning_rate"]
+        claims.append(
+            _claim(
+                "second",
+                "section 3.1",
+                f"{family}: the best learning rate is {theirs:g}",
+                f"{ours:g}, chosen on validation pairs",
+                YES if max(ours, theirs) / min(ours, theirs) <= 2 else NO,
+            )
+        )
+    return claims
+
+
+def contradictions() -> pd.DataFrame:
+    """Where the two reports differ from each other or from themselves."""
+    first, second = reports()["first"], reports()["second"]
+    table, text = first["table_1"], first["text"]
+    ahead = max(("M1", "M2", "M3", "M4"), key=lambda m: table[m]["test_accuracy"])
+    tests = f"M2 {table['M2']['test_accuracy']}, M4 {table['M4']['test_accuracy']}"
+    counts = [f"{number:,}" for number in (text["M5_parameters"], table["M5"]["parameters"])]
+    rows = [
+        (
+            "M1's test loss",
+            f"{text['M1_test_loss']} (first report, section III.1)",
+            f"{table['M1']['test_loss']} (Table I)",
+        ),
+        ("M5's parameters", f"{counts[0]} (first report, section V)", f"{counts[1]} (its Table I)"),
+        ("the best of M1 to M4", "M4 (first report, section V)", f"{ahead} (its Table I: {tests})"),
+        ("the label", "first ≤ second (first report)", "first < second (second report)"),
+        ("sharing and auxiliary loss", "add up (first report)", second["together"] + " (second report)"),
+        (
+            "max pooling",
+            "over non-overlapping blocks (first report, section II)",
+            "the parameter counts ask for a stride of 1",
+        ),
+        (
+            "Figure 4 of the second report",
+            "its caption names 1 hidden layer of 600 perceptrons",
+            "its text and axes show the convolutional network",
+        ),
+    ]
+    return pd.DataFrame(rows, columns=["on", "one place says", "another says"])
+
+
+def first_report_in_words(claims: pd.DataFrame, ours: pd.DataFrame) -> str:
+    """What of Table I came out again, counted from `number_claims`, and how far apart the rest is."""
+    table = claims[(claims.report == "first") & (claims["where"] == "Table I")]
+    counts = table[table.claim.str.contains("parameters")].verdict.eq(YES)
+    numbers = table[~table.claim.str.contains("parameters|Std")].verdict.eq(YES)
+    fit = fit_of_readings(ours, "test_accuracy")
+    final = ours[(ours.measure == "test_accuracy") & (ours.reading == "final")].set_index("model")
     gap = 100 * (final.ours - final.theirs)
     orders = [
         " < ".join(f"{m} ({100 * v:.1f})" for m, v in column.sort_values().items())
         for column in (final.theirs, final.ours)
     ]
-    deviations, stated = final.deviation, [counts[m]["test_accuracy_std"] for m in final.index]
+    missed = len(numbers) - numbers.sum()
+    side = "below" if (gap > 0).all() else "away from"
     return f"""
-**Reproduced.** {len(same)} of {len(final)} parameter counts, exactly. Read as {
-        nearer.reading.iloc[0] if nearer is final else "averages over the epochs with the network left in training mode"
-    }, {len(inside)} of the {len(final)} test accuracies
-({", ".join(inside) or "none"}) lie where another mean of {final.rounds.min()} rounds would fall with 95 % probability.
+**Reproduced:** {counts.sum()} of {len(counts)} parameter counts, exactly, and {numbers.sum()} of {len(numbers)}
+accuracies and losses of Table I in the reading “{fit.idxmin()}”: they lie where another mean of {final.rounds.min()}
+rounds would fall with 95 % probability.
 
-**Not reproduced.** As figures of trained networks, evaluated with dropout off, the report's test accuracies are
-{gap.min():.1f} to {gap.max():.1f} percentage points below ours. Its order of the models, {
-        orders[0]
-    } %, is in our final figures
-{orders[1]} %.
+**Not reproduced:** the other {missed}. As figures of trained networks, evaluated with dropout off, the report's test
+accuracies are {abs(gap).min():.1f} to {abs(gap).max():.1f} percentage points {side} ours. Its order of the models is
+{orders[0]} %; in our final figures it is {orders[1]} %.
 
-**Cannot be judged.** The "Std. Test Accuracy" of {min(stated):.4f} to {
-        max(stated):.4f} is no standard deviation over rounds:
-ours are {deviations.min():.4f} to {deviations.max():.4f}, and {
-        (0.8 * 0.2 / 1000) ** 0.5:.4f} is what 1,000 test pairs alone give at an
-accuracy of 80 %. The squares of ours, {(deviations**2).min():.4f} to {
-        (deviations**2).max():.4f}, are of the report's size, so it
-plausibly is a variance.
+**Cannot be judged:** the “Std.” of Table I, which is too small for a standard deviation of accuracies on 1,000 pairs
+and of the size of their variance.
 """

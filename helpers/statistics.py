@@ -1,5 +1,7 @@
 """Intervals for few runs. Everything is paired by round: the same pairs and seed in every cell of a comparison."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -71,18 +73,9 @@ def effects(final: pd.DataFrame, measure: str) -> pd.DataFrame:
     """The 2×2 effects, paired by round: one row per effect.
 
     Columns: `mean` and `half_width` of its 95 % t interval (units of the measure), `p` of a permutation test that
-    exchanges the cells' signs within rounds, `p_holm` corrected for the three effects tested, and `rounds`.
+    changes the signs of the rounds' effects, `p_holm` corrected for the three effects tested, and `rounds`.
     """
-    by_effect = contrasts(final, measure)
-    rows = []
-    for effect, values in by_effect.items():
-        mean, half = mean_interval(values)
-        rows.append(
-            {"effect": effect, "mean": mean, "half_width": half, "p": permutation_p(values), "rounds": len(values)}
-        )
-    table = pd.DataFrame(rows)
-    table.insert(4, "p_holm", multipletests(table.p, method="holm")[1])
-    return table.round(6)
+    return tests(contrasts(final, measure))
 
 
 def permutation_p(values) -> float:
@@ -138,3 +131,63 @@ def answer(table: pd.DataFrame, name: str) -> str:
         f"For {name}, weight sharing {does} ({sharing}), the auxiliary loss {does_too} ({auxiliary}), "
         f"and {combined} ({interaction})."
     )
+
+
+# ---------------------------------------------------------------------------------------------------------- calibration
+
+
+def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+    """Reliability of the answers' confidence, of `experiments.predictions`: one row per bin of equal width.
+
+    Columns: `confidence` (mean probability of the answer given, 0.5 to 1), `accuracy` (share that is right), `pairs`.
+    """
+    confidence = np.maximum(predictions.probability, 1 - predictions.probability)
+    place = pd.cut(confidence, np.linspace(0.5, 1, bins + 1), include_lowest=True)
+    grouped = predictions.assign(confidence=confidence).groupby(place, observed=True)
+    return grouped.agg(
+        confidence=("confidence", "mean"), accuracy=("right", "mean"), pairs=("right", "size")
+    ).reset_index(drop=True)
+
+
+def expected_calibration_error(reliability: pd.DataFrame) -> float:
+    """Mean gap of accuracy and confidence over the bins of `calibration`, weighted by pairs (Naeini et al., 2015)."""
+    gaps = (reliability.accuracy - reliability.confidence).abs()
+    return float((gaps * reliability.pairs).sum() / reliability.pairs.sum())
+
+
+def rung_gains(final: pd.DataFrame, order: list[str], measure: str = "test_accuracy") -> pd.DataFrame:
+    """Gain of every model in `order` over the one before it, paired by round."""
+    values = by_round(final, measure)
+    rows = []
+    for before, after in pairwise(order):
+        mean, half = mean_interval(values[after] - values[before])
+        rows.append({"model": after, "gain": mean, "half_width": half, "rounds": len(values)})
+    return pd.DataFrame(rows).round(6)
+
+
+def differences(final: pd.DataFrame, pairs: dict[str, tuple[str, str]], measure: str = "test_accuracy") -> pd.DataFrame:
+    """For each named pair of models the first less the second, round by round: one column a pair, one row a round."""
+    values = by_round(final, measure)
+    return pd.DataFrame({name: values[first] - values[second] for name, (first, second) in pairs.items()})
+
+
+def tests(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Every column's mean, 95 % t interval and permutation test, p corrected over all columns by Holm's method."""
+    rows = []
+    for name, values in contrasts.items():
+        mean, half = mean_interval(values)
+        rows.append(
+            {"effect": name, "mean": mean, "half_width": half, "p": permutation_p(values), "rounds": len(values)}
+        )
+    table = pd.DataFrame(rows)
+    table.insert(4, "p_holm", multipletests(table.p, method="holm")[1])
+    return table.round(6)
+
+
+def frontier(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Accuracy against size: `model`, `parameters`, mean test `accuracy`, its `half_width`, `kind`."""
+    rows = []
+    for model, runs in last_epoch(table).groupby("model", sort=False):
+        mean, half = mean_interval(runs.test_accuracy)
+        rows.append({"model": model, "parameters": runs.parameters.iloc[0], "accuracy": mean, "half_width": half})
+    return pd.DataFrame(rows).assign(kind=kind)
