@@ -42,8 +42,8 @@ def beyond(accuracy: pd.DataFrame, final: pd.DataFrame, gains: pd.DataFrame) -> 
     six, five = (statistics.percent(accuracy[model].dropna()) for model in ("M6", "M5"))
     step = gains.loc[gains.gain.idxmax()]
     return (
-        f"Under the same rules M6, with {size['M6']:,} parameters, is right in {six} of the test pairs where M5 is right "
-        f"in {five} ({gain}); the largest step on the way, “{step.model}”, brings "
+        f"Under the same rules M6, with {size['M6']:,} parameters, is right in {six} of the test pairs where M5 is "
+        f"right in {five} ({gain}); the largest step on the way, “{step.model}”, brings "
         f"{statistics.in_points(step.gain, step.half_width)}."
     )
 

@@ -105,7 +105,8 @@ def epochs_to_share(table: pd.DataFrame, share: float = 0.95, measure: str = "te
 
 def in_points(mean: float, half_width: float, scale: float = 100, unit: str = "points", digits: int = 1) -> str:
     """An effect with its interval, e.g. "+2.4 ± 0.9 points"."""
-    return f"{scale * mean:+.{digits}f} ± {scale * half_width:.{digits}f} {unit}".replace("-", "−")
+    interval = "" if np.isnan(half_width) else f" ± {scale * half_width:.{digits}f}"
+    return f"{scale * mean:+.{digits}f}{interval} {unit}".replace("-", "−")
 
 
 def verdict(mean: float, half_width: float, p_holm: float) -> str:
