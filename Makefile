@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: report preview full test lab benchmark clean-runs clean
+.PHONY: report preview full published test lab benchmark readme clean-runs clean
 
 report: .venv/installed
 	$(BIN)/python -m helpers.report notebooks/plans/standard.yaml
@@ -13,14 +13,21 @@ preview: .venv/installed
 full: .venv/installed
 	$(BIN)/python -m helpers.report notebooks/plans/full.yaml
 
+published: .venv/installed
+	$(BIN)/python -m helpers.report notebooks/plans/published.yaml
+	$(BIN)/python -m helpers.readme
+
 test: .venv/installed
 	$(BIN)/python -m pytest
 
 lab: .venv/installed
-	cd notebooks && ../$(BIN)/jupyter lab
+	cd notebooks && ../$(BIN)/jupyter lab 00_start.ipynb
 
 benchmark: .venv/installed
 	$(BIN)/python -m helpers.benchmark
+
+readme: .venv/installed
+	$(BIN)/python -m helpers.readme
 
 clean-runs: .venv/installed
 	$(BIN)/python -c "from helpers import store; print(store.clear())"

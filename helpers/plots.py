@@ -135,7 +135,13 @@ def finals(table: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
             markeredgecolor="black",
             markeredgewidth=0.6,
         )
-        ax.annotate(f"{mean:.1f}", (position + 0.30, mean), textcoords="offset points", xytext=(5, 0), va="center")
+        ax.annotate(
+            f"{mean:.1f}".replace("-", "−"),
+            (position + 0.30, mean),
+            textcoords="offset points",
+            xytext=(5, 0),
+            va="center",
+        )
     ax.set_xticks(range(rows.model.nunique()), list(dict.fromkeys(rows.model)))
     ax.set(xlim=(-0.5, rows.model.nunique() - 0.1), ylabel=MEASURES.get(measure, measure))
     ax.grid(axis="x", visible=False)

@@ -135,6 +135,8 @@ def _execute(run: NotebookRun, parameters: dict, output: Path) -> nbformat.Noteb
             extra_arguments=["--log-level=50"],  # the kernel's own warnings would drown the progress
         )
     except papermill.PapermillExecutionError as error:
+        if error.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from None
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
         # Behind papermill's own cell of given parameters: its index from 0 is its number from 1 in the notebook.
         raise InputError(f"{run.notebook}, cell {error.cell_index}: {said}") from None

@@ -100,12 +100,15 @@ def read(name: str) -> tuple[pd.DataFrame, dict, float] | None:
 
 
 def clear() -> str:
-    """Empty the store; returns a sentence that says what was removed."""
-    files = [path for path in folder().glob("*") if path.suffix == ".run" or path.name.startswith(UNFINISHED)]
+    """Empty the store, and forget the searches kept beside it; returns a sentence that says what was removed."""
+    kinds = {
+        path: path.suffix == ".run" or path.name.startswith((UNFINISHED, "tuning.db")) for path in folder().glob("*")
+    }
+    files = [path for path, ours in kinds.items() if ours]
     size = sum(path.stat().st_size for path in files)
     for path in files:
         path.unlink(missing_ok=True)
-    return f"Removed {len(files):,} finished runs ({size / 1e6:.1f} MB) from {folder()}."
+    return f"Removed {len(files):,} files of finished runs and searches ({size / 1e6:.1f} MB) from {folder()}."
 
 
 def _path(name: str) -> Path:

@@ -29,6 +29,7 @@ class Recipe:
     schedule: str | dict = "constant"  # of the learning rate over all steps, one of SCHEDULES
     augmentation: str | dict = "none"  # of the training pictures, anew in every epoch, one of AUGMENTATIONS
     new_pairs: bool = False  # pair the training digits anew in every epoch
+    measure_every: int = 1  # epochs between two measurements; the last epoch is always measured
     training_mode: bool = False  # also measure with the network left in training mode, as the first report seems to
 
     def __post_init__(self):
@@ -38,6 +39,7 @@ class Recipe:
         number("auxiliary", self.auxiliary, 0)
         whole_number("batch_size", self.batch_size, 1)
         whole_number("epochs", self.epochs, 1)
+        whole_number("measure_every", self.measure_every, 1)
         named_part("schedule", self.schedule, SCHEDULES, 0.5)
         named_part("augmentation", self.augmentation, AUGMENTATIONS, torch.zeros(1, 1, 14, 14))
 
@@ -79,7 +81,9 @@ def train(
     device: str = "cpu",
     on_epoch=lambda row: None,
 ) -> tuple[list[dict], Network]:
-    """Train on pairs["train"], measure on all `pairs` after every epoch; returns one row per epoch and the network.
+    """Train on pairs["train"], measure on all `pairs` after every epoch, or as the recipe has it.
+
+    Returns one row per measurement and the network.
 
     A row has `epoch` (from 1) and, for each set of pairs, the comparison's mean `loss` (nats) and `accuracy` and the
     `digit_accuracy` (shares of 1), e.g. `test_loss`, all with dropout off; with `recipe.training_mode` also
@@ -94,7 +98,9 @@ def train(
         optimizer = make_optimizer(recipe, network)
         rows = []
         for epoch in range(1, recipe.epochs + 1):
-            seen = _train_epoch(network, optimizer, recipe, pairs["train"], epoch)
+            seen = train_epoch(network, optimizer, recipe, pairs["train"], epoch)
+            if epoch % recipe.measure_every and epoch != recipe.epochs:
+                continue
             row = {"epoch": epoch}
             for name, part in pairs.items():
                 row |= {f"{name}_{measure}": value for measure, value in evaluate(network, part, recipe.loss).items()}
@@ -120,7 +126,7 @@ def make_optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
         ) from None
 
 
-def _train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch: int) -> dict[str, float]:
+def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch: int) -> dict[str, float]:
     """One pass over the pairs in random order; returns the measures of the batches as they went by."""
     network.train()
     # Indexed, paired and distorted once an epoch; the batches are slices, which are views.

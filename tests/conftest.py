@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import yaml
 
-from helpers import store
-from helpers.data import Digits, _digits
-from helpers.experiments import Setting
+from helpers import report, store
+from helpers.data import FILES, Digits, _digits
+from helpers.inputs import ROOT
+from helpers.experiments import LOG_VARIABLE, Setting
 
 
 def made_digits(train: int = 600, test: int = 600, noise: float = 20.0, seed: int = 0) -> Digits:
@@ -44,3 +46,39 @@ def many_digits() -> Digits:
 @pytest.fixture
 def setting(many_digits) -> Setting:
     return Setting(many_digits, rounds=2, jobs=1)
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.tobytes())
+
+
+def write_plan(path, **plan):
+    path.write_text(yaml.safe_dump(plan))
+    return path
+
+
+@pytest.fixture(scope="session")
+def made_folder(tmp_path_factory, many_digits):
+    """The made digits as a folder of IDX files."""
+    folder = tmp_path_factory.mktemp("Made")
+    parts = many_digits.train_images, many_digits.train_labels, many_digits.test_images, many_digits.test_labels
+    for name, array in zip(FILES, parts, strict=True):
+        write_idx(folder / name, array)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, made_folder):
+    """Folders with the quick plan's report on made digits, built twice; the second time nothing is left to train."""
+    plan = yaml.safe_load((ROOT / "notebooks" / "plans" / "quick.yaml").read_text())
+    folders = []
+    with pytest.MonkeyPatch.context() as patch:
+        for turn in ("first", "second"):
+            folder = tmp_path_factory.mktemp(turn)
+            patch.setenv(store.FOLDER_VARIABLE, str((folders or [folder])[0] / "runs"))
+            patch.setenv(LOG_VARIABLE, "1")
+            plan["parameters"] |= {"output": str(folder), "source": str(made_folder)}
+            report.build_report(write_plan(folder / "quick.yaml", **plan), folder / "report")
+            folders.append(folder)
+    return folders

@@ -3,14 +3,10 @@ import gzip
 import numpy as np
 import pytest
 import torch
+from conftest import write_idx
 
 from helpers import data
 from helpers.inputs import InputError
-
-
-def write_idx(path, array):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    path.write_bytes(header + array.tobytes())
 
 
 @pytest.fixture

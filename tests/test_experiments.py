@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import yaml
+from conftest import made_digits
 
 from helpers import experiments, store, training
 from helpers.experiments import FOUR_WAY, read_models, run_rounds, trained, training_seconds
@@ -114,6 +115,15 @@ def test_folds_hold_out_training_pairs(models, setting):
     pairs = experiments.Run(models[0], 0, 0, (1, 4)).pairs(setting.digits)
     assert {name: len(part) for name, part in pairs.items()} == {"train": 750, "test": 1000, "validation": 250}
     assert {"validation_accuracy", "test_accuracy"} <= set(table.columns)
+
+
+def test_three_digits_in_order_are_learnt_like_two(setting):
+    own = {**TINY, "head": "order", "models": {"three": {"auxiliary": 1.0, "epochs": 6}}}
+    models = read_models(own, images=3, pairs=600)
+    drawn = experiments.Run(models[0], 0, 0).pairs(replace(setting, digits=made_digits(3000, 3000)).digits)
+    assert drawn["train"].images.shape == (600, 3, 14, 14)
+    table = run_rounds(models, replace(setting, digits=made_digits(3000, 3000), rounds=1))
+    assert table.test_accuracy.iloc[-1] > 0.9
 
 
 def test_the_trained_network_is_the_one_of_the_table(models, setting):

@@ -1,3 +1,6 @@
+from dataclasses import asdict
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -187,3 +190,35 @@ def test_unknown_heads_are_refused():
 def test_outline_counts_what_the_network_has(models):
     lines, (_, head) = outline(models["M5"].architecture)
     assert sum(parameters for _, parameters in lines) + head == PARAMETERS["M5"] + 32  # one layer stands twice
+
+
+def test_every_rung_of_the_ladder_changes_one_thing_and_the_top_is_m6():
+    def parts(model):
+        return {"layers": model.architecture.layers, "head": model.architecture.head} | asdict(model.recipe)
+
+    ladder = read_models("ladder")
+    names = [model.name for model in ladder]
+    top = names.index("M6")
+    allowed = [
+        {"layers"},
+        {"head"},
+        {"optimizer", "settings"},
+        {"schedule"},
+        {"augmentation"},
+        {"new_pairs"},
+        {"auxiliary"},
+    ]
+    neighbours = [*pairwise(ladder[: top + 1]), *((ladder[top], other) for other in ladder[top + 1 :])]
+    for before, after in neighbours:
+        changed = {name for name, value in parts(before).items() if parts(after)[name] != value}
+        assert changed in allowed, (before.name, after.name, changed)
+    (m6,) = read_models("m6")
+    assert parts(ladder[top]) == parts(m6)
+    m4 = next(model for model in read_models("convnet") if model.name == "M4")
+    assert parts(ladder[0]) == parts(m4)
+
+
+def test_m6_and_the_small_networks_keep_within_the_limit():
+    (m6,) = read_models("m6")
+    assert count_parameters(build(m6.architecture)) == 61_226
+    assert min(count_parameters(build(model.architecture)) for model in read_models("frontier")) == 299

@@ -7,11 +7,14 @@ import sys
 import tomllib
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 import yaml
 
+from helpers import readme
 from helpers.inputs import ROOT
+from helpers.models import HEADS, LAYERS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -74,3 +77,30 @@ def test_nothing_of_mnist_and_no_binaries_are_committed():
 def test_code_passes_its_linter():
     subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, check=True)
     subprocess.run([sys.executable, "-m", "ruff", "format", "--check", "."], cwd=ROOT, check=True)
+
+
+def test_the_dictionary_explains_every_column_of_the_results():
+    known = set(pd.read_csv(ROOT / "data" / "dictionary.csv").column)
+    tables = sorted((ROOT / "data" / "results").glob("*.csv"))
+    assert tables
+    for path in tables:
+        table = pd.read_csv(path)
+        assert set(table.columns) <= known, path
+        assert {"source", "plan"} <= set(table.columns), path
+
+
+def test_the_readme_says_what_the_results_say():
+    text = (ROOT / "README.md").read_text()
+    assert readme.filled(text) == text
+    assert all(f"<!-- {name} -->" in text for name in readme.parts())
+
+
+def test_the_readme_names_what_is_there():
+    text = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`make ([a-z-]+)`", text)):
+        assert f"\n{target}:" in makefile, target
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / link).exists(), link
+    for name in (*LAYERS, *HEADS):
+        assert f"`{name}`" in text, name

@@ -6,26 +6,12 @@ import sys
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from test_data import write_idx
+from conftest import write_plan
 
 from helpers import data, report
 from helpers.inputs import ROOT, InputError
 
 PLANS = ROOT / "notebooks" / "plans"
-
-
-@pytest.fixture(scope="module")
-def made_folder(tmp_path_factory, many_digits):
-    folder = tmp_path_factory.mktemp("Made")
-    parts = many_digits.train_images, many_digits.train_labels, many_digits.test_images, many_digits.test_labels
-    for name, array in zip(data.FILES, parts, strict=True):
-        write_idx(folder / name, array)
-    return folder
-
-
-def write_plan(path, **plan):
-    path.write_text(yaml.safe_dump(plan))
-    return path
 
 
 def notebook(name, *arguments, **environment):
@@ -105,21 +91,6 @@ def test_bad_parameters_by_hand_give_one_sentence_and_a_failure(arguments, sente
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("InputError: ")
     assert re.search(sentence, last)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory, made_folder):
-    """The quick plan's report on made digits, built twice; the second time nothing is left to train."""
-    plan = yaml.safe_load((PLANS / "quick.yaml").read_text())
-    folders = []
-    with pytest.MonkeyPatch.context() as patch:
-        for turn in ("first", "second"):
-            folder = tmp_path_factory.mktemp(turn)
-            patch.setenv("RUN_STORE", str((folders or [folder])[0] / "runs"))
-            plan["parameters"] |= {"output": str(folder), "source": str(made_folder)}
-            report.build_report(write_plan(folder / "quick.yaml", **plan), folder / "report")
-            folders.append(folder)
-    return folders
 
 
 @pytest.mark.slow

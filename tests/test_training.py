@@ -84,6 +84,13 @@ def test_measuring_in_training_mode_changes_no_other_number(pairs):
     assert both[-1]["test_loss_training_mode"] != both[-1]["test_loss"]
 
 
+def test_measuring_seldom_changes_no_number_and_ends_with_the_last_epoch(pairs):
+    layers = ({"conv2d": {"channels": 4, "kernel": 3}}, "batch_norm", "relu", "spatial_dropout", {"linear": 10})
+    always, _ = train(Architecture(layers), Recipe(epochs=5), pairs, seed=0)
+    seldom, _ = train(Architecture(layers), Recipe(epochs=5, measure_every=3), pairs, seed=0)
+    assert seldom == [always[2], always[4]]
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_optimizer_and_loss_lowers_the_loss(pairs, optimizer, loss):
