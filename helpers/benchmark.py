@@ -207,8 +207,9 @@ def main() -> None:
     for name, model in shown.items():
         trained, measured = np.median(times[name][1:], axis=0)
         limit = limit_milliseconds(model.architecture, pairs, peak)
-        rows.append({"what": f"{name}, one thread", "training": trained, "measuring": measured,
-                     "epoch": trained + measured, "limit": limit, "times the limit": (trained + measured) / limit})  # fmt: skip
+        epoch = trained + measured
+        rows.append({"what": f"{name}, one thread", "training": trained, "measuring": measured, "epoch": epoch})
+        rows[-1] |= {"limit": limit, "times the limit": epoch / limit}
     every = float(np.median(times["throughput"]))
     plain, skorch = (float(np.median(times[name])) for name in ("plain", "skorch"))
     rows.append({"what": f"M4, all {cpu_count()} cores, per run", "epoch": every})
@@ -234,7 +235,7 @@ def draw(table: pd.DataFrame, growth: dict[str, dict]) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 4.2), width_ratios=(3, 2))
     left, right = axes
     left.barh(table.index[::-1], table.epoch[::-1], color="0.75", edgecolor="0.4")
-    for row, (name, line) in enumerate(table[::-1].iterrows()):
+    for row, (_, line) in enumerate(table[::-1].iterrows()):
         left.annotate(f" {line.epoch:.0f}", (line.epoch, row), va="center")
         if not math.isnan(line.limit):
             left.plot(

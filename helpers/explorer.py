@@ -30,7 +30,7 @@ def live() -> bool:
 
 
 def judge(networks: dict[str, Network], pair: Tensor) -> dict[str, tuple[float, np.ndarray]]:
-    """For each network its probability of first ≤ second and the digits' probabilities [2, 10] for a pair [2, 14, 14]."""
+    """Of a pair [2, 14, 14] each network's probability of first ≤ second, and of the digits' classes [2, 10]."""
     said = {}
     for name, network in networks.items():
         comparison, digits = predict(network, pair.unsqueeze(0))

@@ -8,6 +8,11 @@ from helpers import reproduction, statistics
 from helpers.inputs import ROOT
 
 RESULTS = ROOT / "data" / "results"
+QUALIFIER = (
+    "Test accuracy in percentage points, mean ± half-width of the 95 % t interval over rounds, paired by round; “helps”"
+    " and “harms” stand only where the interval and a permutation test (Holm's correction) both leave zero out."
+)
+TABLE_QUALIFIER = "After the last epoch, dropout off: mean ± half-width of the 95 % t interval over rounds."
 
 
 def parts() -> dict[str, str]:
@@ -24,13 +29,6 @@ def parts() -> dict[str, str]:
         "answer": "\n".join(f"- {sentence}" for sentence in answers) + f"\n\n{QUALIFIER} ({origin}.)",
         "table": "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{TABLE_QUALIFIER} ({origin}.)",
     }
-
-
-QUALIFIER = (
-    "Test accuracy in percentage points, mean ± half-width of the 95 % t interval over rounds, paired by round; “helps” and "
-    "“harms” stand only where the interval and a permutation test (corrected by Holm's method) both leave zero out."
-)
-TABLE_QUALIFIER = "After the last epoch, dropout off: mean ± half-width of the 95 % t interval over rounds."
 
 
 def filled(text: str) -> str:

@@ -6,8 +6,8 @@ import yaml
 
 from helpers import report, store
 from helpers.data import FILES, Digits, _digits
-from helpers.inputs import ROOT
 from helpers.experiments import LOG_VARIABLE, Setting
+from helpers.inputs import ROOT
 
 
 def made_digits(train: int = 600, test: int = 600, noise: float = 20.0, seed: int = 0) -> Digits:

@@ -43,8 +43,8 @@ def browser(tmp_path_factory):
 
 
 def set_size(browser, width, height=900):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})  # fmt: skip
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +110,9 @@ def lab(tmp_path_factory, made_folder):
     options = ["--IdentityProvider.token=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     environment = os.environ | {data.FOLDER_VARIABLE: str(made_folder), "RUN_STORE": str(folder / "runs")}
     environment.pop("PROGRESS_LINES", None)
-    server = subprocess.Popen([sys.executable, "-m", "jupyter", *command.split(), *options], cwd=folder, env=environment,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    whole = [sys.executable, "-m", "jupyter", *command.split(), *options]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(whole, cwd=folder, env=environment, **quiet)
     address = f"http://127.0.0.1:{port}"
     for _ in range(120):
         try:
@@ -128,15 +129,15 @@ def test_in_jupyterlab_all_cells_run_and_the_explorer_answers(browser, lab):
     set_size(browser, 1440, 1000)
     browser.get(f"{lab}/lab/tree/01_data.ipynb")
     wait = WebDriverWait(browser, 180, poll_frequency=0.5)
-    ready = "return !!(window.jupyterapp && jupyterapp.shell.currentWidget && jupyterapp.shell.currentWidget.sessionContext " \
-            "&& jupyterapp.shell.currentWidget.sessionContext.session)"  # fmt: skip
+    ready = "return !!window.jupyterapp?.shell.currentWidget?.sessionContext?.session"
     wait.until(lambda b: b.execute_script(ready))
-    done = browser.execute_async_script("""
+    browser.set_script_timeout(180)
+    failed = browser.execute_async_script("""
         const finish = arguments[0];
         jupyterapp.shell.currentWidget.sessionContext.ready
-            .then(() => jupyterapp.commands.execute('notebook:run-all-cells')).then(finish, e => finish('' + e));""") \
-        if browser.set_script_timeout(180) is None else None  # fmt: skip
-    assert done in (True, None)
+            .then(() => jupyterapp.commands.execute('notebook:run-all-cells'))
+            .then(() => finish(null), error => finish(String(error)));""")
+    assert failed is None
     outputs = """return jupyterapp.shell.currentWidget.content.widgets.filter(c => c.model.type === 'code')
                  .map(c => [c.model.executionCount, c.model.outputs.toJSON().map(o => o.output_type)])"""
     cells = wait.until(lambda b: (found := b.execute_script(outputs)) and all(c for c, _ in found) and found)

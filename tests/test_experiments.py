@@ -209,7 +209,7 @@ def test_an_architecture_of_ones_own_is_read_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("architecture", "sentence"),
     [
-        ("convnett", "architecture: 'convnett' was given, allowed is .*convnet, m5, .*mlp"),
+        ("convnett", "architecture: 'convnett' was given, allowed is .*convnet, .*m5, .*mlp"),
         (
             {"layers": [{"linear": 10}], "optimiser": "adam"},
             "architecture own: 'optimiser' was given, allowed is one of",

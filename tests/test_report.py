@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 from conftest import write_plan
 
