@@ -1,5 +1,6 @@
 """A plan in, one self-contained HTML file out: notebooks run in order by papermill, rendered by nbconvert."""
 
+import logging
 import os
 import platform
 import re
@@ -212,6 +213,7 @@ def main(arguments: list[str]) -> int:
         print(f"The report was not built. {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what was under way is given up, and need not be told
         print("Interrupted; finished runs are kept, and the next report goes on from them.", file=sys.stderr)
         return 130
     return 0

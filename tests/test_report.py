@@ -34,7 +34,7 @@ def test_the_plans_declare_only_what_the_notebooks_know(plan):
             "the parameter 'epoch' was given, but",
         ),
         ({"notebooks": ["01_data"], "parameters": {"rouds": 3}}, "the parameter 'rouds' was given, but"),
-        ({"notebooks": ["07_more"]}, "the notebook '07_more' was given, allowed is one of 01_data"),
+        ({"notebooks": ["07_more"]}, "the notebook '07_more' was given, allowed is one of .*01_data"),
         ({"notebook": ["01_data"]}, "cannot be read"),
         ({"notebooks": [{"name": "01_data"}]}, "cannot be read"),
     ],
