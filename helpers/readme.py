@@ -7,38 +7,39 @@ import pandas as pd
 from helpers import reproduction, statistics
 from helpers.inputs import ROOT
 
-RESULTS = ROOT / "data" / "results"
 QUALIFIER = (
-    "Test accuracy in percentage points, mean ± half-width of the 95 % t interval over rounds, paired by round; “helps”"
-    " and “harms” stand only where the interval and a permutation test (Holm's correction) both leave zero out."
+    "Test accuracy in percentage points, mean ± half-width of the 95 % t interval over rounds, paired by round; "
+    "“helps” and “harms” stand only where the interval and a permutation test (Holm's correction) both leave zero out."
 )
 TABLE_QUALIFIER = "After the last epoch, dropout off: mean ± half-width of the 95 % t interval over rounds."
 
 
 def parts() -> dict[str, str]:
     """The generated parts of the README by name, as Markdown."""
-    table = pd.read_csv(RESULTS / "results_table.csv")
-    origin = f"{table.source.iloc[0]}; plan: {table.plan.iloc[0]}"
-    shown = table.drop(columns=["source", "plan"])
-    lines = [shown.columns, ["---"] * len(shown.columns), *shown.astype(str).to_numpy()]
-    answers = [
-        statistics.answer(pd.read_csv(RESULTS / f"effects_{family}.csv"), name)
-        for family, name in reproduction.FAMILIES.items()
-    ]
+    shown = _read("results_table")
+    origin = f"{shown.source.iloc[0]}; plan: {shown.plan.iloc[0]}"
+    shown = shown.drop(columns=["source", "plan"])
+    final = statistics.last_epoch(pd.concat([_read("m5"), _read("m6")], ignore_index=True))
+    m6 = reproduction.beyond(statistics.by_round(final, "test_accuracy"), final, _read("ladder_gains"))
+    effects = {family: _read(f"effects_{family}") for family in reproduction.FAMILIES}
+    answers = [m6, *statistics.answer_across(effects, reproduction.FAMILIES)]
+    rows = [shown.columns, ["---"] * len(shown.columns), *shown.astype(str).to_numpy()]
     return {
         "answer": "\n".join(f"- {sentence}" for sentence in answers) + f"\n\n{QUALIFIER} ({origin}.)",
-        "table": "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{TABLE_QUALIFIER} ({origin}.)",
+        "table": "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{TABLE_QUALIFIER} ({origin}.)",
     }
 
 
 def filled(text: str) -> str:
     """The README's text with its generated parts written anew."""
     for name, content in parts().items():
-        marks = f"<!-- {name} -->", f"<!-- /{name} -->"
-        text = re.sub(
-            f"{marks[0]}.*?{marks[1]}", lambda _, c=content, m=marks: f"{m[0]}\n{c}\n{m[1]}", text, flags=re.S
-        )
+        between = re.compile(f"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
+        text = between.sub(lambda marks, content=content: f"{marks[1]}\n{content}\n{marks[2]}", text)
     return text
+
+
+def _read(name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "data" / "results" / f"{name}.csv", float_precision="round_trip")
 
 
 if __name__ == "__main__":

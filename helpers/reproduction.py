@@ -13,7 +13,7 @@ READINGS = {  # how a number of Table I is to be read: (which epochs, suffix of 
 }
 FAMILIES = {
     "convnet": "the first report's networks",
-    "mlp": "the second's fully connected one",
+    "mlp": "the second report's fully connected one",
     "conv": "its convolutional one",
 }
 MEASURES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")

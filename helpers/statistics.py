@@ -134,6 +134,31 @@ def answer(table: pd.DataFrame, name: str) -> str:
     )
 
 
+def answer_across(effects: dict[str, pd.DataFrame], names: dict[str, str]) -> list[str]:
+    """Three sentences on several families' `effects` on accuracy: sharing, auxiliary loss, and whether they add up."""
+    main = {"helps": "helps {}", "harms": "harms {}"}
+    both = {"helps": "brings {} more than the sum of each", "harms": "brings {} less than the sum of each"}
+    subjects = {
+        "weight sharing": ("Weight sharing", main, "does nothing for {} that can be told from zero"),
+        "auxiliary loss": ("The auxiliary loss", main, "does nothing for {} that can be told from zero"),
+        "interaction": ("Using both", both, "brings {} the sum of each, as far as can be told"),
+    }
+    sentences = []
+    for effect, (subject, verbs, otherwise) in subjects.items():
+        parts: dict[str, list[str]] = {}
+        for family, table in effects.items():
+            row = table.set_index("effect").loc[effect]
+            judged = verdict(row["mean"], row.half_width, row.p_holm)
+            said = f"{names[family]} ({in_points(row['mean'], row.half_width)})"
+            parts.setdefault(verbs.get(judged, otherwise), []).append(said)
+        sentences.append(f"{subject} {', and '.join(verb.format(_listed(who)) for verb, who in parts.items())}.")
+    return sentences
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
 # ---------------------------------------------------------------------------------------------------------- calibration
 
 

@@ -94,6 +94,19 @@ def test_the_sentence_follows_the_numbers():
     assert "together they bring less than the sum of both (−3.0" in statistics.answer(harmful, "it")
 
 
+def test_the_sentences_across_families_follow_the_numbers():
+    tables = {
+        "a": statistics.effects(simulate(10, 0.05, 0.0, 0.0, noise=0.001), "test_accuracy"),
+        "b": statistics.effects(simulate(10, -0.05, 0.02, -0.03, noise=0.001), "test_accuracy"),
+    }
+    sharing, auxiliary, both = statistics.answer_across(tables, {"a": "one", "b": "another"})
+    assert sharing.startswith("Weight sharing helps one (+5.0 ± ")
+    assert ", and harms another (−6.5 ± " in sharing
+    assert "does nothing for one (" in auxiliary
+    assert "brings another (−3.0" in both
+    assert "less than the sum of each" in both
+
+
 def test_epochs_to_a_share_of_the_final_accuracy():
     table = pd.DataFrame({"model": "a", "round": 0, "epoch": range(1, 6), "test_accuracy": [0.5, 0.7, 0.77, 0.7, 0.8]})
     assert statistics.epochs_to_share(table).epochs_needed.tolist() == [3]
