@@ -64,7 +64,7 @@ def show(figure: plt.Figure, name: str, caption: str, alt: str, origin: str, set
         f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt, quote=True)}" style="width: {share:.0%}">'
     )
     words = f"<figcaption>{caption} <small>{html.escape(origin)}</small></figcaption>"
-    display(HTML(f'<figure id="{name}">{image}{words}</figure>'))
+    display(HTML(f'<figure id="{name}"><div class="scroll">{image}</div>{words}</figure>'))
 
 
 def show_table(table: pd.DataFrame, caption: str, origin: str, **to_html) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+import psutil
 import yaml
 from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader
@@ -98,6 +99,9 @@ def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
     digits = load_digits((plan.get("parameters") or {}).get("source", "auto"))
     print(f"{plan_path.stem} plan: {len(runs)} notebooks on {digits.name}", flush=True)
     os.environ[LOG_VARIABLE] = "1"
+    for left in target.glob(".building-*"):
+        if not psutil.pid_exists(int(left.name.removeprefix(".building-"))):
+            shutil.rmtree(left)  # by a report that was killed
     building = target / f".building-{os.getpid()}"
     building.mkdir()
     began = time.monotonic()
@@ -164,6 +168,8 @@ def _section(run: NotebookRun, notebook: nbformat.NotebookNode) -> dict:
         heading["id"] = f"{run.name}-{re.sub(r'[^a-z0-9]+', '-', heading.get_text().lower()).strip('-')}"
     for cell in soup.select("th:not([scope])"):
         cell["scope"] = "col" if cell.find_parent("thead") else "row"
+    for code in soup.find_all("pre"):
+        code["tabindex"] = "0"  # what scrolls is to be reached by keyboard
     lead = [cell.extract() for cell in soup.select(".tag-answer")]
     return {
         "id": run.name,
