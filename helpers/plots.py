@@ -396,7 +396,7 @@ def readings(ours: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
             label=f"ours, {reading}",
         )
     ax.set(ylabel=MEASURES[measure], xlim=(-0.5, len(models) - 0.5))
-    ax.legend(loc="lower right", ncols=3)
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return ax
 
 
