@@ -62,7 +62,7 @@ def show(figure: plt.Figure, name: str, caption: str, alt: str, origin: str, set
     plt.close(figure)
     share = min(1, figure.get_figwidth() / plots.WIDTH)
     source = base64.b64encode(image).decode()
-    image = (
+    shown = (
         f'<img src="data:image/png;base64,{source}" alt="{html.escape(alt, quote=True)}" style="width: {share:.0%}">'
     )
     words = f"<figcaption>{caption} <small>{html.escape(origin)}</small></figcaption>"
