@@ -178,117 +178,42 @@ def theirs_binomial(accuracy: float, pairs: int = 1000) -> float:
     return (accuracy * (1 - accuracy) / pairs) ** 0.5
 
 
-def effect_claims(
-    effects: dict[str, pd.DataFrame], epochs: dict[str, pd.DataFrame], finals: dict[str, pd.DataFrame]
-) -> list[dict]:
+BOTH = ("mlp", "conv")
+WORDED = [  # (report, place, claim, families, effect on, effect, its sign; 0: the effects add up)
+    ("first", "section IV.1", "weight sharing raises accuracy", ("convnet",), "accuracy", "weight sharing", 1),
+    ("first", "section IV.2", "the auxiliary loss raises accuracy", ("convnet",), "accuracy", "auxiliary loss", 1),
+    ("first", "section V", "the two effects add up", ("convnet",), "accuracy", "interaction", 0),
+    ("second", "section 4", "weight sharing improves accuracy", BOTH, "accuracy", "weight sharing", 1),
+    ("second", "section 4", "weight sharing shortens training", BOTH, "epochs", "weight sharing", -1),
+    ("second", "section 4", "the auxiliary loss improves accuracy", BOTH, "accuracy", "auxiliary loss", 1),
+    ("second", "section 4", "the auxiliary loss lengthens training", BOTH, "epochs", "auxiliary loss", 1),
+    ("second", "section 4", "both together bring less than their sum", BOTH, "accuracy", "interaction", -1),
+]
+
+
+def effect_claims(effects: dict, epochs: dict, finals: dict) -> list[dict]:
     """The claims in words, judged by each family's effects (of `statistics.tests`) on accuracy and on epochs needed."""
-
-    def of(tables, family, effect, scale=100, unit="points"):
-        row = tables[family].set_index("effect").loc[effect]
-        word = statistics.verdict(row["mean"], row.half_width, row.p_holm)
-        return row["mean"], word, statistics.in_points(row["mean"], row.half_width, scale, unit)
-
     claims = []
-    if "convnet" in effects:
-        gain, word, said = of(effects, "convnet", "weight sharing")
-        claims.append(
-            _claim(
-                "first",
-                "section IV.1",
-                "weight sharing raises accuracy with half the parameters",
-                said,
-                YES if word == "helps" else NO,
-            )
-        )
-        gain, word, said = of(effects, "convnet", "auxiliary loss")
-        claims.append(
-            _claim("first", "section IV.2", "the auxiliary loss raises accuracy", said, YES if word == "helps" else NO)
-        )
-        means = finals["convnet"].groupby("model").test_accuracy.mean()
-        claims.append(
-            _claim(
-                "first",
-                "section V",
-                "M4 is the best of M1 to M4 (its own table has M2 ahead)",
-                "best is " + means.idxmax() + ": " + ", ".join(f"{m} {100 * v:.1f} %" for m, v in means.items()),
-                YES if means.idxmax() == "M4" else NO,
-            )
-        )
-        _, word, said = of(effects, "convnet", "interaction")
-        verdict = {"harms": NO, "helps": YES}.get(word, OPEN)
-        claims.append(
-            _claim(
-                "first",
-                "section V",
-                "the two effects add up (interaction of zero)",
-                said,
-                verdict if word != "helps" else NO,
-            )
-        )
-    for family in ("mlp", "conv"):
-        if family not in effects:
-            continue
-        gain, word, said = of(effects, family, "weight sharing")
-        promised = reports()["second"]["sharing_gain"]
+    for report, where, claim, families, measure, effect, sign in WORDED:
+        tables, scale, unit = (effects, 100, "points") if measure == "accuracy" else (epochs, 1, "epochs")
+        for family in families:
+            row = tables[family].set_index("effect").loc[effect]
+            found = {"helps": 1, "harms": -1}.get(statistics.verdict(row["mean"], row.half_width, row.p_holm))
+            judged = OPEN if found is None else YES if found == sign else NO
+            said = statistics.in_points(row["mean"], row.half_width, scale, unit)
+            claims.append(_claim(report, where, f"{family}: {claim}", said, judged))
+    promised = reports()["second"]["sharing_gain"]
+    for family in BOTH:
         row = effects[family].set_index("effect").loc["weight sharing"]
+        judged = YES if agrees(promised, row.half_width, row["mean"]) else NO
+        said = statistics.in_points(row["mean"], row.half_width)
         claims.append(
-            _claim(
-                "second",
-                "sections 3.2, 4",
-                f"{family}: weight sharing improves accuracy",
-                said,
-                YES if word == "helps" else NO,
-            )
+            _claim("second", "section 3.2", f"{family}: sharing gains almost {100 * promised:.0f} %", said, judged)
         )
-        claims.append(
-            _claim(
-                "second",
-                "section 3.2",
-                f"{family}: by almost {100 * promised:.0f} %",
-                said,
-                YES if agrees(promised, row.half_width, gain) else NO,
-            )
-        )
-        _, word, said = of(epochs, family, "weight sharing", 1, "epochs")
-        claims.append(
-            _claim(
-                "second",
-                "section 4",
-                f"{family}: weight sharing shortens training",
-                said,
-                YES if word == "harms" else NO,
-            )
-        )
-        gain, word, said = of(effects, family, "auxiliary loss")
-        claims.append(
-            _claim(
-                "second",
-                "section 4",
-                f"{family}: the auxiliary loss improves accuracy slightly",
-                said,
-                YES if word == "helps" else NO,
-            )
-        )
-        _, word, said = of(epochs, family, "auxiliary loss", 1, "epochs")
-        claims.append(
-            _claim(
-                "second",
-                "section 4",
-                f"{family}: the auxiliary loss lengthens training",
-                said,
-                YES if word == "helps" else NO,
-            )
-        )
-        _, word, said = of(effects, family, "interaction")
-        claims.append(
-            _claim(
-                "second",
-                "section 4",
-                f"{family}: together no strong additive effect (interaction below zero)",
-                said,
-                YES if word == "harms" else NO,
-            )
-        )
+    means = finals["convnet"].groupby("model").test_accuracy.mean()
+    said = ", ".join(f"{model} {100 * mean:.1f} %" for model, mean in means.items())
+    best = "convnet: M4 is the best of M1 to M4 (its own table has M2 ahead)"
+    claims.append(_claim("first", "section V", best, said, YES if means.idxmax() == "M4" else NO))
     return claims
 
 

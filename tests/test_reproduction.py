@@ -1,0 +1,81 @@
+"""The reports' claims are judged by the numbers, whatever they turn out to be."""
+
+import pandas as pd
+import pytest
+
+from helpers import reproduction, statistics
+from helpers.reproduction import NO, OPEN, YES
+
+
+def tests_table(sharing, auxiliary, interaction, half_width=0.01):
+    rows = zip(statistics.EFFECTS, (sharing, auxiliary, interaction), strict=True)
+    return pd.DataFrame([{"effect": e, "mean": m, "half_width": half_width, "p_holm": 0.001} for e, m in rows])
+
+
+def judged(accuracy, epochs):
+    families = ("convnet", *reproduction.BOTH)
+    finals = pd.DataFrame({"model": ["M1", "M2", "M3", "M4"], "test_accuracy": [0.7, 0.8, 0.75, 0.79]})
+    claims = reproduction.effect_claims(
+        dict.fromkeys(families, accuracy), dict.fromkeys(families, epochs), {"convnet": finals}
+    )
+    return {claim["claim"]: claim["verdict"] for claim in claims}
+
+
+def test_claims_follow_the_sign_of_the_effects():
+    verdicts = judged(tests_table(0.05, -0.05, 0.0), tests_table(-5, 5, 0))
+    assert verdicts["convnet: weight sharing raises accuracy"] == YES
+    assert verdicts["convnet: the auxiliary loss raises accuracy"] == NO
+    assert verdicts["convnet: the two effects add up"] == OPEN
+    assert verdicts["mlp: weight sharing shortens training"] == YES
+    assert verdicts["mlp: the auxiliary loss lengthens training"] == YES
+    assert verdicts["conv: both together bring less than their sum"] == OPEN
+    opposite = judged(tests_table(-0.05, 0.05, -0.05), tests_table(5, -5, 0))
+    assert opposite["convnet: weight sharing raises accuracy"] == NO
+    assert opposite["convnet: the two effects add up"] == NO
+    assert opposite["mlp: weight sharing shortens training"] == NO
+    assert opposite["conv: both together bring less than their sum"] == YES
+
+
+def test_the_size_of_the_gain_is_judged_by_its_interval():
+    assert judged(tests_table(0.095, 0, 0), tests_table(0, 0, 0))["mlp: sharing gains almost 10 %"] == YES
+    assert judged(tests_table(0.03, 0, 0), tests_table(0, 0, 0))["mlp: sharing gains almost 10 %"] == NO
+
+
+def made_rounds(offset):
+    """Two epochs of three rounds of M1 whose every measure is the report's own plus an offset."""
+    theirs = reproduction.reports()["first"]["table_1"]["M1"]
+    rows = []
+    for r in range(3):
+        for epoch in (1, 2):
+            row = {"model": "M1", "parameters": theirs["parameters"], "round": r, "epoch": epoch}
+            for measure in reproduction.MEASURES:
+                row[f"{measure}_training_mode"] = theirs[measure] + (r - 1) * 0.01 + (epoch - 1.5) * 0.1
+                row[measure] = theirs[measure] + offset + (r - 1) * 0.01
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_readings_take_the_last_epoch_or_the_mean_of_all():
+    ours = reproduction.table_one(made_rounds(0.1)).set_index(["reading", "measure"])
+    for measure in reproduction.MEASURES:
+        assert ours.loc[("as theirs", measure), "ours"] == pytest.approx(
+            ours.loc[("as theirs", measure), "theirs"], abs=1e-6
+        )
+        assert ours.loc[("final", measure), "ours"] == pytest.approx(
+            ours.loc[("final", measure), "theirs"] + 0.1, abs=1e-6
+        )
+    assert ours.deviation.to_numpy() == pytest.approx(0.01, abs=1e-6)
+
+
+def test_the_nearer_reading_is_judged_number_by_number():
+    ours = reproduction.table_one(made_rounds(0.1))
+    assert reproduction.fit_of_readings(ours, "test_accuracy").idxmin() == "as theirs"
+    verdicts = pd.DataFrame(reproduction.number_claims(ours))
+    assert (verdicts[~verdicts.claim.str.contains("Std")].verdict == YES).all()
+    assert (verdicts[verdicts.claim.str.contains("Std")].verdict == OPEN).all()
+
+
+def test_every_model_of_table_one_has_the_five_counts_of_the_text():
+    first = reproduction.reports()["first"]
+    assert [row["parameters"] for row in first["table_1"].values()] == [66934, 33504, 66934, 33504, 66344]
+    assert len(reproduction.contradictions()) == 7
