@@ -7,7 +7,7 @@ from helpers import reproduction, statistics
 from helpers.reproduction import NO, OPEN, YES
 
 
-def tests_table(sharing, auxiliary, interaction, half_width=0.01):
+def effects_table(sharing, auxiliary, interaction, half_width=0.01):
     rows = zip(statistics.EFFECTS, (sharing, auxiliary, interaction), strict=True)
     return pd.DataFrame([{"effect": e, "mean": m, "half_width": half_width, "p_holm": 0.001} for e, m in rows])
 
@@ -22,14 +22,14 @@ def judged(accuracy, epochs):
 
 
 def test_claims_follow_the_sign_of_the_effects():
-    verdicts = judged(tests_table(0.05, -0.05, 0.0), tests_table(-5, 5, 0))
+    verdicts = judged(effects_table(0.05, -0.05, 0.0), effects_table(-5, 5, 0))
     assert verdicts["convnet: weight sharing raises accuracy"] == YES
     assert verdicts["convnet: the auxiliary loss raises accuracy"] == NO
     assert verdicts["convnet: the two effects add up"] == OPEN
     assert verdicts["mlp: weight sharing shortens training"] == YES
     assert verdicts["mlp: the auxiliary loss lengthens training"] == YES
     assert verdicts["conv: both together bring less than their sum"] == OPEN
-    opposite = judged(tests_table(-0.05, 0.05, -0.05), tests_table(5, -5, 0))
+    opposite = judged(effects_table(-0.05, 0.05, -0.05), effects_table(5, -5, 0))
     assert opposite["convnet: weight sharing raises accuracy"] == NO
     assert opposite["convnet: the two effects add up"] == NO
     assert opposite["mlp: weight sharing shortens training"] == NO
@@ -37,8 +37,8 @@ def test_claims_follow_the_sign_of_the_effects():
 
 
 def test_the_size_of_the_gain_is_judged_by_its_interval():
-    assert judged(tests_table(0.095, 0, 0), tests_table(0, 0, 0))["mlp: sharing gains almost 10 %"] == YES
-    assert judged(tests_table(0.03, 0, 0), tests_table(0, 0, 0))["mlp: sharing gains almost 10 %"] == NO
+    assert judged(effects_table(0.095, 0, 0), effects_table(0, 0, 0))["mlp: sharing gains almost 10 %"] == YES
+    assert judged(effects_table(0.03, 0, 0), effects_table(0, 0, 0))["mlp: sharing gains almost 10 %"] == NO
 
 
 def made_rounds(offset):
