@@ -27,7 +27,7 @@ from helpers.inputs import ROOT
 from helpers.models import Architecture, build
 from helpers.training import evaluate, make_optimizer, train_epoch
 
-TURNS = 5
+TURNS = 3
 SEED = 0
 
 
