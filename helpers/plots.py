@@ -302,7 +302,7 @@ def frontier(points: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
                 f"{row.model}: {100 * row.accuracy:.1f} %",
                 (row.parameters, 100 * (1 - row.accuracy)),
                 textcoords="offset points",
-                xytext=(8 if right else -8, 6),
+                xytext=(9, -13) if right else (-8, 6),
                 ha="left" if right else "right",
                 fontsize=8.5,
             )
