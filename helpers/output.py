@@ -33,7 +33,7 @@ def load(name: str, setting: Setting) -> pd.DataFrame:
     path = ROOT / setting.output / "data" / "results" / f"{name}.csv"
     if not path.is_file():
         raise InputError(f"output: {path} is not there; run the notebook that writes it first.")
-    return pd.read_csv(path, float_precision="round_trip")
+    return pd.read_csv(path)
 
 
 def provenance(table: pd.DataFrame) -> str:

@@ -39,7 +39,7 @@ def filled(text: str) -> str:
 
 
 def _read(name: str) -> pd.DataFrame:
-    return pd.read_csv(ROOT / "data" / "results" / f"{name}.csv", float_precision="round_trip")
+    return pd.read_csv(ROOT / "data" / "results" / f"{name}.csv")
 
 
 if __name__ == "__main__":
