@@ -278,6 +278,7 @@ def first_report_in_words(claims: pd.DataFrame, ours: pd.DataFrame) -> str:
         for column in (final.theirs, final.ours)
     ]
     stated = [row["test_accuracy_std"] for row in reports()["first"]["table_1"].values()]
+    spread = final.deviation
     missed = len(numbers) - numbers.sum()
     side = "below" if (gap > 0).all() else "away from"
     return f"""
@@ -289,7 +290,7 @@ rounds would fall with 95 % probability.
 accuracies are {abs(gap).min():.1f} to {abs(gap).max():.1f} percentage points {side} ours. Its order of the models is
 {orders[0]} %; in our final figures it is {orders[1]} %.
 
-**Cannot be judged:** the “Std.” of Table I, {min(stated):.4f} to {max(stated):.4f} for test accuracies. Over our rounds the
-standard deviation is {final.deviation.min():.4f} to {final.deviation.max():.4f}, its square {(final.deviation**2).min():.5f} to
-{(final.deviation**2).max():.5f}.
+**Cannot be judged:** the “Std.” of Table I, {min(stated):.4f} to {max(stated):.4f} for test accuracies. Over our
+rounds the standard deviation is {spread.min():.4f} to {spread.max():.4f}, its square {(spread**2).min():.5f} to
+{(spread**2).max():.5f}.
 """
