@@ -188,6 +188,7 @@ def the_pairs() -> dict[str, Pairs]:
 
 
 def main() -> None:
+    os.environ[experiments.LOG_VARIABLE] = "1"  # no bars among the tables
     setting = experiments.setting("auto")
     models = {m.name: m for name in ("convnet", "m6") for m in experiments.read_models(name)}
     models |= {name: experiments.find_model(experiments.read_models(name), "both") for name in ("mlp", "conv")}
