@@ -6,6 +6,7 @@ auxiliary loss acts and where a head joins them to the two logits of the compari
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ def conv1d(shape: Shape, channels: int, kernel: int, stride: int = 1, padding: i
 
 def max_pool(shape: Shape, kernel: int, stride: int | None = None):
     size = _windows(shape, len(shape) - 1, kernel, stride or kernel)
-    return (nn.MaxPool1d if len(shape) == 2 else nn.MaxPool2d)(kernel, stride), (shape[0], *size)
+    return (nn.MaxPool1d if len(shape) == 2 else MaxPool)(kernel, stride), (shape[0], *size)
 
 
 def average_pool(shape: Shape, kernel: int, stride: int | None = None):
@@ -113,6 +114,17 @@ class Flatten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x.flatten(1)
+
+
+class MaxPool(nn.MaxPool2d):
+    """Out of training the largest of shifted views, first of rows, then of columns: the same numbers, much sooner."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(x)
+        for dimension in (2, 3):
+            x = reduce(torch.maximum, x.unfold(dimension, self.kernel_size, self.stride).unbind(-1))
+        return x
 
 
 class GlobalMaxPool(nn.Module):

@@ -8,7 +8,7 @@ from torch import nn
 from helpers.data import in_order
 from helpers.experiments import read_models
 from helpers.inputs import InputError
-from helpers.models import Architecture, OrderHead, OuterProductHead, build, count_parameters, outline
+from helpers.models import LAYERS, Architecture, OrderHead, OuterProductHead, build, count_parameters, outline
 
 SMALL = ("relu", {"linear": 10})
 PARAMETERS = {"M1": 66_934, "M2": 33_504, "M3": 66_934, "M4": 33_504, "M5": 66_344}  # Table I of the first report
@@ -85,6 +85,12 @@ def test_every_layer_kind_can_be_built_and_run():
         "sigmoid", {"linear": 10},
     )  # fmt: skip
     assert build(Architecture(line, sharing=False))(torch.randn(3, 2, 14, 14))[0].shape == (3, 2)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (2, None), (3, 2), (5, 1)])
+def test_max_pooling_gives_the_same_in_training_and_out_of_it(kernel, stride):
+    pool, maps = LAYERS["max_pool"][0]((4, 13, 9), kernel, stride)[0], torch.randn(3, 4, 13, 9)
+    assert torch.equal(pool.train()(maps), pool.eval()(maps))
 
 
 def test_conv1d_slides_over_the_pixels_in_reading_order():

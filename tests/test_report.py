@@ -93,6 +93,7 @@ def test_bad_parameters_by_hand_give_one_sentence_and_a_failure(arguments, sente
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("report")
 def test_two_reports_have_identical_tables_and_figures(built):
     first, second = ({path.relative_to(folder): path.read_bytes() for part in ("data", "figures")
                       for path in (folder / part).rglob("*.*")} for folder in built)  # fmt: skip
@@ -101,6 +102,7 @@ def test_two_reports_have_identical_tables_and_figures(built):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("report")
 def test_the_page_stands_alone(built):
     page = BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser")
     fetched = [tag.get(name) for tag in page.find_all(True) for name in ("src", "href") if tag.get(name)]
@@ -111,6 +113,7 @@ def test_the_page_stands_alone(built):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("report")
 def test_the_page_is_navigable_and_described(built):
     page = BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser")
     ids = [tag["id"] for tag in page.find_all(id=True)]
@@ -124,6 +127,7 @@ def test_the_page_is_navigable_and_described(built):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("report")
 def test_the_page_says_what_made_it(built):
     page = BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser")
     foot = page.select_one(".foot").get_text()
