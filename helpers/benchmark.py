@@ -27,21 +27,23 @@ from helpers.inputs import ROOT
 from helpers.models import Architecture, build
 from helpers.training import evaluate, make_optimizer, train_epoch
 
-TURNS = 3
+TURNS = 5
 SEED = 0
 
 
 def time_epochs(model: experiments.Model, pairs: dict[str, Pairs]) -> tuple[float, float]:
-    """Milliseconds of one epoch's training and of measuring it on both sets, with this project's code."""
+    """Milliseconds of one epoch's training and of measuring it on both sets, with this project's code, of the third."""
     torch.set_num_threads(1)
     network = build(model.architecture)
     optimizer = make_optimizer(model.recipe, network)
-    began = time.perf_counter()
-    train_epoch(network, optimizer, model.recipe, pairs["train"], 1)
-    trained = time.perf_counter()
-    for part in pairs.values():
-        evaluate(network, part)
-    return 1000 * (trained - began), 1000 * (time.perf_counter() - trained)
+    for epoch in (1, 2, 3):
+        began = time.perf_counter()
+        train_epoch(network, optimizer, model.recipe, pairs["train"], epoch)
+        trained = time.perf_counter()
+        for part in pairs.values():
+            evaluate(network, part)
+        measured = time.perf_counter()
+    return 1000 * (trained - began), 1000 * (measured - trained)
 
 
 class PlainM4(nn.Module):
@@ -170,8 +172,9 @@ def with_workers(setting: experiments.Setting, models: list, workers: int) -> fl
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
-        seconds_of(models[:1], replace(setting, rounds=workers, cluster=cluster.scheduler_address))  # they import torch
-        return seconds_of(models, replace(setting, cluster=cluster.scheduler_address))
+        there = replace(setting, cluster=cluster.scheduler_address)
+        seconds_of(models, replace(there, rounds=4 * workers))  # so that every worker has imported torch
+        return seconds_of(models, there)
 
 
 def in_a_process(function: str, *arguments: str) -> float:
@@ -194,19 +197,20 @@ def main() -> None:
     models |= {name: experiments.find_model(experiments.read_models(name), "both") for name in ("mlp", "conv")}
     shown = {name: models[name] for name in ("M4", "M6", "mlp", "conv")}
     pairs = experiments.Run(models["M4"], SEED, 0).pairs(setting.digits)
-    peak = peak_operations()
-    times = {name: [] for name in (*shown, "plain", "skorch", "throughput")}
-    ten = replace(models["M4"], recipe=replace(models["M4"].recipe, epochs=25))
+    times = {name: [] for name in (*shown, "peak", "plain", "skorch", "throughput")}
+    whole = replace(models["M4"], recipe=replace(models["M4"].recipe, epochs=25))
+    short = replace(whole, recipe=replace(whole.recipe, epochs=5))
     for _ in range(TURNS):
+        times["peak"].append(peak_operations())
         for name, model in shown.items():
             times[name].append(time_epochs(model, pairs))
         times["plain"].append(in_a_process("plain_milliseconds", "3"))
         times["skorch"].append(in_a_process("skorch_milliseconds", "3"))
         # Eight runs through all cores, start of the workers included, as an epoch of one of them.
-        times["throughput"].append(1000 * seconds_of([ten], replace(setting, rounds=8)) / (8 * 25))
-    rows = []
+        times["throughput"].append(1000 * seconds_of([whole], replace(setting, rounds=8)) / (8 * 25))
+    rows, peak = [], float(np.median(times["peak"]))
     for name, model in shown.items():
-        trained, measured = np.median(times[name][1:], axis=0)
+        trained, measured = np.median(times[name], axis=0)
         limit = limit_milliseconds(model.architecture, pairs, peak)
         epoch = trained + measured
         rows.append({"what": f"{name}, one thread", "training": trained, "measuring": measured, "epoch": epoch})
@@ -217,21 +221,24 @@ def main() -> None:
     rows.append({"what": "M4, plain loop, default threads", "epoch": plain})
     rows.append({"what": "M4, skorch, default threads", "epoch": skorch})
     table = pd.DataFrame(rows).set_index("what")
-    print(f"Milliseconds an epoch (1,000 pairs; median of {TURNS}); limit at {peak / 1e9:.0f} GFLOP/s of one thread")
+    origin = (
+        f"{setting.digits.name}; 1,000 pairs; median of {TURNS} turns; {cpu_count()} cores, torch {torch.__version__}; "
+        f"limit at {peak / 1e9:.0f} GFLOP/s of one thread"
+    )
+    print(f"Milliseconds an epoch. {origin}")
     print(table.round(1).to_string(na_rep=""))
     print(f"Throughput against the plain loop: {plain / every:.1f} times; against skorch: {skorch / every:.1f} times")
-    few = replace(ten, recipe=replace(ten.recipe, epochs=5))
-    jobs = {n: seconds_of([ten], replace(setting, rounds=8, jobs=n)) for n in range(1, cpu_count() + 1)}
-    rounds = {n: seconds_of([few], replace(setting, rounds=n)) for n in (1, 5, 10, 20, 40)}
+    jobs = {n: seconds_of([whole], replace(setting, rounds=8, jobs=n)) for n in range(1, cpu_count() + 1)}
+    rounds = {n: seconds_of([short], replace(setting, rounds=n)) for n in (1, 5, 10, 20, 40)}
     widths = {w: sum(time_epochs(experiments.with_width(models["mlp"], w), pairs)) for w in (100, 200, 400, 600)}
-    workers = {n: with_workers(setting, [ten], n) for n in range(1, cpu_count() + 1)}
+    workers = {n: with_workers(replace(setting, rounds=8), [short], n) for n in range(1, cpu_count() + 1)}
     print(pd.concat({"jobs: s of 8 runs": pd.Series(jobs), "rounds: s of 5 epochs each": pd.Series(rounds),
-                     "width of mlp: ms an epoch": pd.Series(widths), "Dask workers: s of 8 runs": pd.Series(workers)})
+                     "width of mlp: ms an epoch": pd.Series(widths), "Dask workers: s of 8 runs of 5 epochs": pd.Series(workers)})
           .round(2).to_string())  # fmt: skip
-    draw(table, {"jobs": jobs, "rounds": rounds, "width of mlp": widths, "Dask workers": workers})
+    draw(table, {"jobs": jobs, "rounds": rounds, "width of mlp": widths, "Dask workers": workers}, origin)
 
 
-def draw(table: pd.DataFrame, growth: dict[str, dict]) -> None:
+def draw(table: pd.DataFrame, growth: dict[str, dict], origin: str) -> None:
     plots.set_theme()
     figure, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 4.2), width_ratios=(3, 2))
     left, right = axes
@@ -255,6 +262,7 @@ def draw(table: pd.DataFrame, growth: dict[str, dict]) -> None:
         xscale="log", yscale="log", xlabel="jobs, rounds, width or workers", ylabel="time against the first point"
     )
     right.legend()
+    figure.suptitle(origin, fontsize="small")
     (ROOT / "figures").mkdir(exist_ok=True)
     figure.savefig(ROOT / "figures" / "benchmark.png", dpi=200)
 

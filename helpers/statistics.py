@@ -8,6 +8,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
+FEWEST_ROUNDS = 7  # the two most extreme of 2**7 sign changes, times three for Holm's method, are below 5 %
 
 
 def mean_interval(values) -> tuple[float, float]:
@@ -123,6 +124,11 @@ def answer(table: pd.DataFrame, name: str) -> str:
         for row in table.itertuples()
     }
     (sharing, does), (auxiliary, does_too), (interaction, together) = words.values()
+    if table.rounds.min() < FEWEST_ROUNDS:
+        return (
+            f"For {name}, {table.rounds.min()} rounds are too few to tell an effect from zero: weight sharing "
+            f"{sharing}, the auxiliary loss {auxiliary}, interaction {interaction}."
+        )
     combined = {
         "is not told apart from zero": "an interaction is not told apart from zero",
         "helps": "together they bring more than the sum of both",
@@ -150,7 +156,10 @@ def answer_across(effects: dict[str, pd.DataFrame], names: dict[str, str]) -> li
             row = table.set_index("effect").loc[effect]
             judged = verdict(row["mean"], row.half_width, row.p_holm)
             said = f"{names[family]} ({in_points(row['mean'], row.half_width)})"
-            parts.setdefault(verbs.get(judged, otherwise), []).append(said)
+            too_few = (
+                f"cannot be judged, in {row['rounds']:.0f} rounds, for {{}}" if row["rounds"] < FEWEST_ROUNDS else ""
+            )
+            parts.setdefault(too_few or verbs.get(judged, otherwise), []).append(said)
         sentences.append(f"{subject} {', and '.join(verb.format(_listed(who)) for verb, who in parts.items())}.")
     return sentences
 

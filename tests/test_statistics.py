@@ -110,6 +110,20 @@ def test_the_sentences_across_families_follow_the_numbers():
     assert "less than the sum of each" in both
 
 
+def test_too_few_rounds_are_said_to_be_too_few():
+    """With a round less than FEWEST_ROUNDS even the clearest effect fails the corrected test; with them it can pass."""
+    few, enough = (
+        statistics.effects(simulate(rounds, 0.05, noise=0.0001), "test_accuracy")
+        for rounds in (statistics.FEWEST_ROUNDS - 1, statistics.FEWEST_ROUNDS)
+    )
+    assert few.p.min() * len(few) > 0.05 > enough.p.min() * len(enough)
+    assert "6 rounds are too few to tell an effect from zero: weight sharing +5.0" in statistics.answer(few, "it")
+    assert "weight sharing helps (+5.0" in statistics.answer(enough, "it")
+    sharing, *_ = statistics.answer_across({"a": enough, "b": few}, {"a": "one", "b": "another"})
+    assert "helps one (+5.0" in sharing
+    assert "cannot be judged, in 6 rounds, for another (+5.0" in sharing
+
+
 def test_epochs_to_a_share_of_the_final_accuracy():
     table = pd.DataFrame({"model": "a", "round": 0, "epoch": range(1, 6), "test_accuracy": [0.5, 0.7, 0.77, 0.7, 0.8]})
     assert statistics.epochs_to_share(table).epochs_needed.tolist() == [3]
