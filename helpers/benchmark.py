@@ -232,10 +232,14 @@ def main() -> None:
     rounds = {n: seconds_of([short], replace(setting, rounds=n)) for n in (1, 5, 10, 20, 40)}
     widths = {w: sum(time_epochs(experiments.with_width(models["mlp"], w), pairs)) for w in (100, 200, 400, 600)}
     workers = {n: with_workers(replace(setting, rounds=8), [short], n) for n in range(1, cpu_count() + 1)}
-    print(pd.concat({"jobs: s of 8 runs": pd.Series(jobs), "rounds: s of 5 epochs each": pd.Series(rounds),
-                     "width of mlp: ms an epoch": pd.Series(widths), "Dask workers: s of 8 runs of 5 epochs": pd.Series(workers)})
-          .round(2).to_string())  # fmt: skip
-    draw(table, {"jobs": jobs, "rounds": rounds, "width of mlp": widths, "Dask workers": workers}, origin)
+    growth = {
+        "jobs (8 runs of 25 epochs, s)": jobs,
+        "rounds (5 epochs each, s)": rounds,
+        "width of mlp (an epoch, ms)": widths,
+        "Dask workers (8 runs of 5 epochs, s)": workers,
+    }
+    print(pd.concat({name: pd.Series(values) for name, values in growth.items()}).round(2).to_string())
+    draw(table, growth, origin)
 
 
 def draw(table: pd.DataFrame, growth: dict[str, dict], origin: str) -> None:
