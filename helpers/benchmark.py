@@ -4,7 +4,6 @@ Everything is measured in one sitting, in turns, so that a machine whose speed d
 printed as a table and drawn as figures/benchmark.png. Timings decide nothing: no test looks at them.
 """
 
-import math
 import os
 import subprocess
 import sys
@@ -223,7 +222,7 @@ def main() -> None:
     table = pd.DataFrame(rows).set_index("what")
     origin = (
         f"{setting.digits.name}; 1,000 pairs; median of {TURNS} turns; {cpu_count()} cores, torch {torch.__version__}; "
-        f"limit at {peak / 1e9:.0f} GFLOP/s of one thread"
+        f"red: the same operations at the limit of one thread, {peak / 1e9:.0f} GFLOP/s"
     )
     print(f"Milliseconds an epoch. {origin}")
     print(table.round(1).to_string(na_rep=""))
@@ -243,30 +242,23 @@ def main() -> None:
 
 
 def draw(table: pd.DataFrame, growth: dict[str, dict], origin: str) -> None:
+    """Bars of an epoch's time above; below, how the time grows with each of `growth`."""
     plots.set_theme()
-    figure, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 4.2), width_ratios=(3, 2))
-    left, right = axes
-    left.barh(table.index[::-1], table.epoch[::-1], color="0.75", edgecolor="0.4")
-    for row, (_, line) in enumerate(table[::-1].iterrows()):
-        left.annotate(f" {line.epoch:.0f}", (line.epoch, row), va="center")
-        if not math.isnan(line.limit):
-            left.plot(
-                [line.limit] * 2,
-                [row - 0.4, row + 0.4],
-                color="C3",
-                linewidth=2.5,
-                label="machine's limit" if row == 3 else None,
-            )
-    left.set(xlabel="milliseconds an epoch", xlim=(0, 1.15 * table.epoch.max()))
-    left.legend(loc="lower right")
-    for (name, values), marker in zip(growth.items(), "osD^", strict=True):
-        base = next(iter(values.values()))
-        right.plot(list(values), [value / base for value in values.values()], marker=marker, label=name)
-    right.set(
-        xscale="log", yscale="log", xlabel="jobs, rounds, width or workers", ylabel="time against the first point"
-    )
-    right.legend()
-    figure.suptitle(origin, fontsize="small")
+    figure = plt.figure(figsize=(plots.WIDTH, 6.4))
+    above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
+    bars = above.subplots()
+    bars.barh(table.index[::-1], table.epoch[::-1], color="0.75", edgecolor="0.4")
+    for row, line in enumerate(table[::-1].itertuples()):
+        bars.annotate(f" {line.epoch:.0f}", (line.epoch, row), va="center")
+        bars.plot([line.limit] * 2, [row - 0.4, row + 0.4], color="C3", linewidth=2.5)
+    bars.set(xlabel="milliseconds an epoch", xlim=(0, 1.1 * table.epoch.max()))
+    bars.grid(axis="y", visible=False)
+    for (name, values), ax in zip(growth.items(), below.subplots(1, len(growth)), strict=True):
+        ax.plot(list(values), list(values.values()), "o-", color="C0")
+        subject, _, rest = name.rstrip(")").partition(" (")
+        what, _, unit = rest.rpartition(", ")
+        ax.set(xlabel=f"{subject}\n({what})", ylabel=unit, ylim=(0, None), xticks=list(values))
+    above.suptitle(origin.replace("; red", ";\nred"), fontsize="small")
     (ROOT / "figures").mkdir(exist_ok=True)
     figure.savefig(ROOT / "figures" / "benchmark.png", dpi=200)
 

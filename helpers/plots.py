@@ -72,6 +72,12 @@ def _values(table: pd.DataFrame, measure: str) -> pd.Series:
     return table[measure] * (100 if "accuracy" in measure else 1)
 
 
+def _epochs(table: pd.DataFrame) -> tuple[float, float]:
+    """Limits of an axis of epochs, with room for the markers at both ends."""
+    last = max(2, table.epoch.max())
+    return 1 - last / 50, last + last / 50
+
+
 def curves(table: pd.DataFrame, measure: str, ax: plt.Axes, legend: bool = True) -> plt.Axes:
     """A measure over the epochs: every round thin, the mean of the rounds thick."""
     table = table.assign(value=_values(table, measure))
@@ -89,7 +95,7 @@ def curves(table: pd.DataFrame, measure: str, ax: plt.Axes, legend: bool = True)
             label=model,
             markevery=max(1, len(rounds) // 8),
         )
-    ax.set(xlabel="epoch", ylabel=MEASURES.get(measure, measure), xlim=(1, max(2, table.epoch.max())))
+    ax.set(xlabel="epoch", ylabel=MEASURES.get(measure, measure), xlim=_epochs(table))
     ax.xaxis.get_major_locator().set_params(integer=True)
     if legend:
         ax.legend(loc="best", framealpha=0.9)
@@ -139,8 +145,9 @@ def finals(table: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
             f"{mean:.1f}".replace("-", "−"),
             (position + 0.30, mean),
             textcoords="offset points",
-            xytext=(5, 0),
+            xytext=(4, 0),
             va="center",
+            fontsize=8.5,
         )
     ax.set_xticks(range(rows.model.nunique()), list(dict.fromkeys(rows.model)))
     ax.set(xlim=(-0.5, rows.model.nunique() - 0.1), ylabel=MEASURES.get(measure, measure))
@@ -164,7 +171,7 @@ def scan_curves(table: pd.DataFrame, parameter: str, measures) -> plt.Figure:
                 markersize=4,
                 markevery=max(1, len(means) // 6),
             )
-        ax.set(xlabel="epoch", ylabel=MEASURES[measure], xlim=(1, max(2, table.epoch.max())), ylim=(0, None))
+        ax.set(xlabel="epoch", ylabel=MEASURES[measure], xlim=_epochs(table), ylim=(0, None))
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[1].yaxis.set_tick_params(labelleft=True)
     figure.legend(
@@ -298,11 +305,12 @@ def frontier(points: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
                 capsize=4,
             )
             right = row.parameters < 30_000
+            below = right or kind == "others"
             ax.annotate(
                 f"{row.model}: {100 * row.accuracy:.1f} %",
                 (row.parameters, 100 * (1 - row.accuracy)),
                 textcoords="offset points",
-                xytext=(9, -13) if right else (-8, 6),
+                xytext=(9 if right else -8, -13 if below else 6),
                 ha="left" if right else "right",
                 fontsize=8.5,
             )
@@ -352,12 +360,21 @@ def by_distance(predictions: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
 def by_size(final: pd.DataFrame, size: str, measure: str, ax: plt.Axes) -> plt.Axes:
     """A measure of the last epoch against a size, one line per `network`: every round, mean and 95 % t interval."""
     final = final.assign(value=_values(final, measure))
-    for network, rows in final.groupby("network", sort=False):
+    networks = list(dict.fromkeys(final.network))
+    for turn, network in enumerate(networks):
+        rows, aside = final[final.network == network], 1.025 ** (turn - (len(networks) - 1) / 2)  # side by side
         colour, marker, line = style(network)
         ends = rows.groupby(size)["value"].apply(lambda values: pd.Series(statistics.mean_interval(values))).unstack()
-        ax.plot(rows[size], rows["value"], marker, color=colour, alpha=0.3, markersize=4)
+        ax.plot(aside * rows[size], rows["value"], marker, color=colour, alpha=0.3, markersize=4)
         ax.errorbar(
-            ends.index, ends[0], ends[1].fillna(0), fmt=line, marker=marker, color=colour, capsize=4, label=network
+            aside * ends.index,
+            ends[0],
+            ends[1].fillna(0),
+            fmt=line,
+            marker=marker,
+            color=colour,
+            capsize=4,
+            label=network,
         )
     ax.set_xscale("log")
     ticks = sorted(final[size].unique())
@@ -396,7 +413,7 @@ def readings(ours: pd.DataFrame, measure: str, ax: plt.Axes) -> plt.Axes:
             label=f"ours, {reading}",
         )
     ax.set(ylabel=MEASURES[measure], xlim=(-0.5, len(models) - 0.5))
-    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=4)
     return ax
 
 
@@ -441,7 +458,9 @@ def network_diagram(architectures: dict[str, Architecture]) -> plt.Figure:
             for row, (text, parameters) in enumerate(lines):
                 _box(ax, branch / count, tallest - row, 1 / count, text, parameters)
         _box(ax, 0, tallest - len(lines) - 0.3, 1, *head)
-        ax.set_title(f"{name}: {'shared sub-network' if count == 1 else f'{count} sub-networks'}", fontweight="bold")
+        ax.set_title(
+            f"{name}: {'shared sub-network' if count == 1 else f'{count} sub-networks'}", fontweight="bold", fontsize=10
+        )
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.5, tallest + 0.9))
         ax.axis("off")
     return figure
