@@ -116,11 +116,7 @@ def read_models(
         make_optimizer(method, build(network))  # a description at fault is refused here, before anything is trained
         models.append(
             Model(
-                str(name),
-                network,
-                method,
-                pairs,
-                {"family": family, "sharing": sharing, "auxiliary": own["auxiliary"]},
+                str(name), network, method, pairs, {"family": family, "sharing": sharing, "auxiliary": own["auxiliary"]}
             )
         )
     return models

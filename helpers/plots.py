@@ -361,8 +361,9 @@ def by_size(final: pd.DataFrame, size: str, measure: str, ax: plt.Axes) -> plt.A
     """A measure of the last epoch against a size, one line per `network`: every round, mean and 95 % t interval."""
     final = final.assign(value=_values(final, measure))
     networks = list(dict.fromkeys(final.network))
+    step = (final[size].max() / final[size].min()) ** 0.012
     for turn, network in enumerate(networks):
-        rows, aside = final[final.network == network], 1.025 ** (turn - (len(networks) - 1) / 2)  # side by side
+        rows, aside = final[final.network == network], step ** (turn - (len(networks) - 1) / 2)  # side by side
         colour, marker, line = style(network)
         ends = rows.groupby(size)["value"].apply(lambda values: pd.Series(statistics.mean_interval(values))).unstack()
         ax.plot(aside * rows[size], rows["value"], marker, color=colour, alpha=0.3, markersize=4)
@@ -381,7 +382,8 @@ def by_size(final: pd.DataFrame, size: str, measure: str, ax: plt.Axes) -> plt.A
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
     ax.set(xlabel=MEASURES.get(size, size), ylabel=MEASURES[measure], ylim=(0, None))
-    ax.legend()
+    if not ax.figure.legends:  # one for all panels
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=6)
     return ax
 
 

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 
 from helpers import reproduction, statistics
-from helpers.inputs import ROOT
+from helpers.inputs import ROOT, InputError
 
 QUALIFIER = (
     "Test accuracy in percentage points, mean ± half-width of the 95 % t interval over rounds, paired by round; "
@@ -21,8 +21,7 @@ def parts() -> dict[str, str]:
     shown = shown.drop(columns=["source", "plan"])
     final = statistics.last_epoch(pd.concat([_read("m5"), _read("m6")], ignore_index=True))
     m6 = reproduction.beyond(statistics.by_round(final, "test_accuracy"), final, _read("ladder_gains"))
-    effects = {family: _read(f"effects_{family}") for family in reproduction.FAMILIES}
-    answers = [m6, *statistics.answer_across(effects, reproduction.FAMILIES)]
+    answers = [m6, *statistics.answer_across(reproduction.effects(_read), reproduction.FAMILIES)]
     rows = [shown.columns, ["---"] * len(shown.columns), *shown.astype(str).to_numpy()]
     return {
         "answer": "\n".join(f"- {sentence}" for sentence in answers) + f"\n\n{QUALIFIER} ({origin}.)",
@@ -39,7 +38,10 @@ def filled(text: str) -> str:
 
 
 def _read(name: str) -> pd.DataFrame:
-    return pd.read_csv(ROOT / "data" / "results" / f"{name}.csv")
+    path = ROOT / "data" / "results" / f"{name}.csv"
+    if not path.is_file():
+        raise InputError(f"{path} is not there; make published writes it.")
+    return pd.read_csv(path)
 
 
 if __name__ == "__main__":

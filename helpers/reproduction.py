@@ -1,11 +1,14 @@
 """The reports' numbers beside ours. What the reports say is in data/reports.yaml, with the place where they say it."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import numpy as np
 import pandas as pd
 import yaml
 
-from helpers import statistics
-from helpers.inputs import ROOT
+from helpers import output, statistics
+from helpers.inputs import ROOT, InputError
 
 READINGS = {  # how a number of Table I is to be read: (which epochs, suffix of the measure)
     "final": ("last", ""),
@@ -15,6 +18,7 @@ FAMILIES = {
     "convnet": "the first report's networks",
     "mlp": "the second report's fully connected one",
     "conv": "its convolutional one",
+    "tuned": "the first report's networks when each is tuned alike",
 }
 MEASURES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 
@@ -27,6 +31,19 @@ def stated(model: str) -> str:
     """The first report's average test accuracy of a model, or a dash where it has no such model."""
     row = reports()["first"]["table_1"].get(model)
     return f"{100 * row['test_accuracy']:.1f} %" if row else "–"
+
+
+def effects(load: Callable[[str], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The effects (of `statistics.effects`) of all FAMILIES, the tuned one only where the same plan has tuned it.
+
+    `load` takes the name of a table of results and raises InputError where there is none.
+    """
+    tables = {family: load(f"effects_{family}") for family in ("convnet", "mlp", "conv")}
+    with suppress(InputError):
+        tuned = load("effects_tuned")
+        if output.provenance(tuned) == output.provenance(tables["convnet"]):
+            tables["tuned"] = tuned
+    return tables
 
 
 def second_families(setting) -> list[str]:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers import reproduction, statistics
+from helpers.inputs import InputError
 from helpers.reproduction import NO, OPEN, YES
 
 
@@ -79,3 +80,15 @@ def test_every_model_of_table_one_has_the_five_counts_of_the_text():
     first = reproduction.reports()["first"]
     assert [row["parameters"] for row in first["table_1"].values()] == [66934, 33504, 66934, 33504, 66344]
     assert len(reproduction.contradictions()) == 7
+
+
+@pytest.mark.parametrize(("plan", "shown"), [("published", True), ("standard", False), (None, False)])
+def test_effects_of_tuned_networks_are_shown_where_the_same_plan_tuned_them(plan, shown):
+    def load(name):
+        if name != "effects_tuned":
+            return pd.DataFrame({"source": ["MNIST"], "plan": ["published"]})
+        if not plan:
+            raise InputError("output: it is not there.")
+        return pd.DataFrame({"source": ["MNIST"], "plan": [plan]})
+
+    assert ("tuned" in reproduction.effects(load)) is shown
