@@ -18,7 +18,7 @@ published: .venv/installed
 	$(BIN)/python -m helpers.readme
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: .venv/installed
 	cd notebooks && ../$(BIN)/jupyter lab 00_start.ipynb

@@ -24,6 +24,13 @@ STYLES = {  # (colour, marker, line); dashed: no weight sharing
     "M6": ((0.1, 0.1, 0.1), "*", "-"),
 }
 STYLES |= dict(zip(("neither", "sharing", "auxiliary", "both"), STYLES.values(), strict=False))
+FAMILY_STYLES = {  # (colour, marker)
+    "convnet": (_COLOURS[0], "o"),
+    "mlp": (_COLOURS[1], "s"),
+    "conv": (_COLOURS[2], "D"),
+    "tuned": (_COLOURS[4], "^"),
+}
+FAMILY_STYLES["tuned alike"] = FAMILY_STYLES["tuned"]
 MEASURES = {
     "train_loss": "train loss (nats)",
     "test_loss": "test loss (nats)",
@@ -198,7 +205,7 @@ def effects(contrasts: dict[str, pd.DataFrame], ax: plt.Axes, scale: float = 100
     names = list(next(iter(contrasts.values())).columns)
     step = 0.8 / len(contrasts)
     for turn, (family, values) in enumerate(contrasts.items()):
-        colour, marker = _COLOURS[(0, 1, 2, 4)[turn % 4]], "osD^"[turn % 4]
+        colour, marker = FAMILY_STYLES.get(family, FAMILY_STYLES["convnet"])
         for row, name in enumerate(names):
             height = len(names) - 1 - row + 0.4 - step * (turn + 0.5)
             ax.plot(

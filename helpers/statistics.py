@@ -160,7 +160,8 @@ def answer_across(effects: dict[str, pd.DataFrame], names: dict[str, str]) -> li
                 f"cannot be judged, in {row['rounds']:.0f} rounds, for {{}}" if row["rounds"] < FEWEST_ROUNDS else ""
             )
             parts.setdefault(too_few or verbs.get(judged, otherwise), []).append(said)
-        sentences.append(f"{subject} {', and '.join(verb.format(_listed(who)) for verb, who in parts.items())}.")
+        *said, last = [verb.format(_listed(who)) for verb, who in parts.items()]
+        sentences.append(f"{subject} {', and '.join([', '.join(said), last] if said else [last])}.")
     return sentences
 
 

@@ -1,13 +1,18 @@
 """Small made-up digits for all tests that need no real ones, and a store of finished runs of each test's own."""
 
+import gc
+import shutil
+
 import numpy as np
 import pytest
 import yaml
+from selenium import webdriver
 
-from helpers import report, store
+from helpers import store
 from helpers.data import FILES, Digits, _digits
-from helpers.experiments import LOG_VARIABLE, Setting
-from helpers.inputs import ROOT
+from helpers.experiments import Setting
+
+QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 
 
 def made_digits(train: int = 600, test: int = 600, noise: float = 20.0, seed: int = 0) -> Digits:
@@ -69,20 +74,28 @@ def made_folder(tmp_path_factory, many_digits):
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory, made_folder):
-    """Folders of two reports on made digits: the quick plan, and some of it again, with nothing left to train."""
-    plan = yaml.safe_load((ROOT / "notebooks" / "plans" / "quick.yaml").read_text())
-    folders = []
-    with pytest.MonkeyPatch.context() as patch:
-        for turn in ("first", "second"):
-            folder = tmp_path_factory.mktemp(turn)
-            patch.setenv(store.FOLDER_VARIABLE, str((folders or [folder])[0] / "runs"))
-            patch.setenv(LOG_VARIABLE, "1")
-            plan["parameters"] |= {"output": str(folder), "source": str(made_folder)}
-            if turn == "second":
-                plan["notebooks"] = [
-                    entry for entry in plan["notebooks"] if "01" in str(entry) or "M1 to M4" in str(entry)
-                ]
-            report.build_report(write_plan(folder / "quick.yaml", **plan), folder / "report")
-            folders.append(folder)
-    return folders
+def browser(tmp_path_factory):
+    """Debian's Chromium, without a window."""
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (binary and driver):
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in (*QUIET.split(), "--disable-component-update", "--disable-sync"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chromium = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chromium
+    chromium.quit()
+
+
+def set_size(browser, width, height=900):
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+@pytest.fixture
+def no_collection(monkeypatch):
+    """statsmodels' multipletests collects garbage at every call, which takes a while in a process with torch."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)

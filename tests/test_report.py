@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from bs4 import BeautifulSoup
 from conftest import write_plan
 
 from helpers import data, report
@@ -90,55 +89,3 @@ def test_bad_parameters_by_hand_give_one_sentence_and_a_failure(arguments, sente
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("InputError: ")
     assert re.search(sentence, last)
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("report")
-def test_two_reports_have_identical_tables_and_figures(built):
-    first, second = ({path.relative_to(folder): path.read_bytes() for part in ("data", "figures")
-                      for path in (folder / part).rglob("*.*")} for folder in built)  # fmt: skip
-    assert {path.suffix for path in second} == {".csv", ".png", ".svg"}
-    assert second.items() <= first.items()
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("report")
-def test_the_page_stands_alone(built):
-    page = BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser")
-    fetched = [tag.get(name) for tag in page.find_all(True) for name in ("src", "href") if tag.get(name)]
-    assert fetched
-    assert all(address.startswith(("data:", "#")) for address in fetched)
-    assert "@import" not in str(page.style)
-    assert "url(" not in str(page.style)
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("report")
-def test_the_page_is_navigable_and_described(built):
-    page = BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser")
-    ids = [tag["id"] for tag in page.find_all(id=True)]
-    assert len(ids) == len(set(ids))
-    assert {link["href"][1:] for link in page.nav.find_all("a")} <= set(ids)
-    images = page.find_all("img")
-    assert len(images) >= 10
-    assert all(len(image["alt"]) > 20 and image.find_parent("figure").figcaption.get_text() for image in images)
-    assert len(page.find_all("h1")) == 1
-    assert all(not details.has_attr("open") for details in page.find_all("details"))
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("report")
-def test_the_page_says_what_made_it(built):
-    page = BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser")
-    foot = page.select_one(".foot").get_text()
-    for part in ("Plan: quick", "(2,000 + 2,000 digits)", "torch", "Python", "Commit: "):
-        assert part in foot
-    text = page.get_text()
-    for count in ("66,934", "33,504", "66,344"):
-        assert count in text
-    origins = [small.get_text() for small in page.select("figcaption small")]
-    assert len(origins) >= 20
-    for origin in origins:
-        computed = "plan: quick" in origin and "(2,000 + 2,000 digits)" in origin
-        assert computed or "data/reports.yaml" in origin or "notebooks/architectures" in origin, origin
-    assert "Traceback" not in text

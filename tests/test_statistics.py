@@ -1,7 +1,5 @@
 """Simulated data with known effects goes through the functions that the notebooks use."""
 
-import gc
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,8 +55,8 @@ def test_pairing_by_round_takes_the_rounds_own_level_out(simulations):
     assert simulations["weight sharing"][:, 1].mean() == pytest.approx(2.26 * 0.01 / 10**0.5, rel=0.1)
 
 
-def test_a_zero_interaction_is_seldom_found(monkeypatch):
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels' multipletests collects garbage at every call
+@pytest.mark.usefixtures("no_collection")
+def test_a_zero_interaction_is_seldom_found():
     found = 0
     for seed in range(300):
         table = statistics.effects(simulate(8, 0.02, 0.01, 0.0, seed=seed), "test_accuracy").set_index("effect")

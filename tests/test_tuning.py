@@ -226,6 +226,7 @@ def finals(**accuracies) -> pd.DataFrame:
     )
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize(
     ("tuned", "words"),
     [

@@ -1,0 +1,139 @@
+"""A whole report, built once: what it holds, and how its readers meet it in a real browser."""
+
+from pathlib import Path
+
+import axe_core_python
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from conftest import set_size, write_plan
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from helpers import report as builder
+from helpers import store
+from helpers.experiments import LOG_VARIABLE
+from helpers.inputs import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, made_folder):
+    """Folders of two reports on made digits: the quick plan, and some of it again, with nothing left to train."""
+    plan = yaml.safe_load((ROOT / "notebooks" / "plans" / "quick.yaml").read_text())
+    folders = []
+    with pytest.MonkeyPatch.context() as patch:
+        for turn in ("first", "second"):
+            folder = tmp_path_factory.mktemp(turn)
+            patch.setenv(store.FOLDER_VARIABLE, str((folders or [folder])[0] / "runs"))
+            patch.setenv(LOG_VARIABLE, "1")
+            plan["parameters"] |= {"output": str(folder), "source": str(made_folder)}
+            if turn == "second":
+                plan["notebooks"] = [entry for entry in plan["notebooks"] if "M1 to M4" in str(entry)]
+            builder.build_report(write_plan(folder / "quick.yaml", **plan), folder / "report")
+            folders.append(folder)
+    return folders
+
+
+@pytest.fixture
+def page(built):
+    return BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser")
+
+
+def test_two_reports_have_identical_tables_and_figures(built):
+    first, second = ({path.relative_to(folder): path.read_bytes() for part in ("data", "figures")
+                      for path in (folder / part).rglob("*.*")} for folder in built)  # fmt: skip
+    assert {path.suffix for path in second} == {".csv", ".png", ".svg"}
+    assert second.items() <= first.items()
+
+
+def test_the_page_stands_alone(page):
+    fetched = [tag.get(name) for tag in page.find_all(True) for name in ("src", "href") if tag.get(name)]
+    assert fetched
+    assert all(address.startswith(("data:", "#")) for address in fetched)
+    assert "@import" not in str(page.style)
+    assert "url(" not in str(page.style)
+
+
+def test_the_page_is_navigable_and_described(page):
+    ids = [tag["id"] for tag in page.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+    assert {link["href"][1:] for link in page.nav.find_all("a")} <= set(ids)
+    images = page.find_all("img")
+    assert len(images) >= 10
+    assert all(len(image["alt"]) > 20 and image.find_parent("figure").figcaption.get_text() for image in images)
+    assert len(page.find_all("h1")) == 1
+    assert all(not details.has_attr("open") for details in page.find_all("details"))
+
+
+def test_the_page_says_what_made_it(page):
+    foot = page.select_one(".foot").get_text()
+    for part in ("Plan: quick", "(2,000 + 2,000 digits)", "torch", "Python", "Commit: "):
+        assert part in foot
+    text = page.get_text()
+    for count in ("66,934", "33,504", "66,344"):
+        assert count in text
+    origins = [small.get_text() for small in page.select("figcaption small")]
+    assert len(origins) >= 20
+    for origin in origins:
+        computed = "plan: quick" in origin and "(2,000 + 2,000 digits)" in origin
+        assert computed or "data/reports.yaml" in origin or "notebooks/architectures" in origin, origin
+    assert "Traceback" not in text
+
+
+@pytest.fixture(scope="module")
+def report(built):
+    return f"file://{built[0]}/report/report.html"
+
+
+def show(browser, report, width, theme):
+    set_size(browser, width)
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    )
+    browser.get(report)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_report_fits_and_is_silent(browser, report, width, theme):
+    show(browser, report, width, theme)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
+    fetched = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert [name for name in fetched if not name.startswith("data:")] == []
+    assert browser.execute_script("return [...document.images].every(i => i.alt && i.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1440, "light")])
+def test_the_report_is_accessible(browser, report, width, theme):
+    show(browser, report, width, theme)
+    browser.execute_script(Path(axe_core_python.__file__).with_name("axe.min.js").read_text())
+    browser.set_script_timeout(180)
+    violations = "const done = arguments[0]; axe.run({resultTypes: ['violations']}).then(r => done(r.violations))"
+    found = browser.execute_async_script(violations)
+    serious = [(v["id"], v["nodes"][0]["html"][:150]) for v in found if v["impact"] in ("serious", "critical")]
+    assert serious == []
+
+
+def test_the_contents_follow_the_scroll_and_tables_sort(browser, report):
+    set_size(browser, 1440)
+    browser.get(report)
+    links = browser.find_elements(By.CSS_SELECTOR, "nav > ol > li > a")
+    target = links[len(links) // 2]
+    target.click()
+    WebDriverWait(browser, 10).until(lambda _: "here" in target.get_attribute("class"))
+    button = next(b for b in browser.find_elements(By.CSS_SELECTOR, "th button") if b.text == "parameters")
+    browser.execute_script("arguments[0].scrollIntoView()", button)
+    cells = "return [...arguments[0].closest('table').tBodies[0].rows].map(r => r.cells[1].textContent)"
+    for order in (1, -1):
+        browser.execute_script("arguments[0].click()", button)
+        values = [int(text.replace(",", "")) for text in browser.execute_script(cells, button)]
+        assert values == sorted(values, reverse=order < 0)
+
+
+def test_the_report_prints(browser, report, tmp_path):
+    browser.get(report)
+    pdf = browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
+    assert len(pdf) > 100_000
