@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from joblib import cpu_count
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import experiments, plots, store
@@ -157,6 +158,19 @@ def limit_milliseconds(architecture: Architecture, pairs: dict[str, Pairs], peak
     return 1000 * operations / peak
 
 
+def shares_of_time(model: experiments.Model, pairs: dict[str, Pairs], rows: int = 10) -> pd.Series:
+    """Which share of an epoch, in percent, each of torch's operations takes, in training and measuring; the largest."""
+    network = build(model.architecture)
+    optimizer = make_optimizer(model.recipe, network)
+    train_epoch(network, optimizer, model.recipe, pairs["train"], 1)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        train_epoch(network, optimizer, model.recipe, pairs["train"], 2)
+        for part in pairs.values():
+            evaluate(network, part)
+    taken = pd.Series({row.key: row.self_cpu_time_total for row in profiled.key_averages()})
+    return (100 * taken / taken.sum()).nlargest(rows)
+
+
 def seconds_of(models: list, setting: experiments.Setting) -> float:
     """Seconds to train `models` in all rounds of `setting` from an empty store, workers' start included."""
     with tempfile.TemporaryDirectory() as folder:
@@ -168,12 +182,12 @@ def seconds_of(models: list, setting: experiments.Setting) -> float:
 
 def with_workers(setting: experiments.Setting, models: list, workers: int) -> float:
     """Seconds of the same through Dask: a scheduler and `workers` one-thread processes on the loopback address."""
-    from distributed import LocalCluster
+    from distributed import Client, LocalCluster
 
     with LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
-        there = replace(setting, cluster=cluster.scheduler_address)
-        seconds_of(models, replace(there, rounds=4 * workers))  # so that every worker has imported torch
-        return seconds_of(models, there)
+        with Client(cluster) as client:
+            client.run(the_pairs)  # so that every worker has imported torch
+        return seconds_of(models, replace(setting, cluster=cluster.scheduler_address))
 
 
 def in_a_process(function: str, *arguments: str) -> float:
@@ -230,12 +244,14 @@ def main() -> None:
     jobs = {n: seconds_of([whole], replace(setting, rounds=8, jobs=n)) for n in range(1, cpu_count() + 1)}
     rounds = {n: seconds_of([short], replace(setting, rounds=n)) for n in (1, 5, 10, 20, 40)}
     widths = {w: sum(time_epochs(experiments.with_width(models["mlp"], w), pairs)) for w in (100, 200, 400, 600)}
-    workers = {n: with_workers(replace(setting, rounds=8), [short], n) for n in range(1, cpu_count() + 1)}
+    workers = {n: with_workers(replace(setting, rounds=8), [whole], n) for n in range(1, cpu_count() + 1)}
+    print("Where M4's epoch goes (%), one thread")
+    print(shares_of_time(models["M4"], pairs).round(1).to_string())
     growth = {
         "jobs (8 runs of 25 epochs, s)": jobs,
         "rounds (5 epochs each, s)": rounds,
         "width of mlp (an epoch, ms)": widths,
-        "Dask workers (8 runs of 5 epochs, s)": workers,
+        "Dask workers (8 runs of 25 epochs, s)": workers,
     }
     print(pd.concat({name: pd.Series(values) for name, values in growth.items()}).round(2).to_string())
     draw(table, growth, origin)
