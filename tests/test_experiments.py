@@ -151,7 +151,7 @@ import sys
 from helpers.experiments import Setting, read_models, run_rounds
 sys.path.insert(0, {tests!r})
 from conftest import made_digits
-models = read_models("mlp", epochs=12)
+models = read_models("mlp", epochs=30)
 table = run_rounds(models, Setting(made_digits(2000, 2000), rounds=3, jobs=2))
 table.to_csv({out!r})
 """
@@ -187,7 +187,7 @@ def test_a_killed_study_goes_on_where_it_stopped_and_leaves_no_worker(how, tmp_p
     subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len(list(runs.glob("*.run"))) == 12
-    assert len(pd.read_csv(out)) == 12 * 12
+    assert len(pd.read_csv(out)) == 12 * 30
 
 
 def wait_for(condition, seconds):
