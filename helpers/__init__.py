@@ -1,1 +1,3 @@
-"""The thin support module behind the notebooks: data → models → training → experiments; statistics, plots; report."""
+"""The support module of the report, see README.md; the sources of what trains are noted before anything else."""
+
+from helpers import fingerprint as fingerprint

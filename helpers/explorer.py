@@ -4,7 +4,6 @@ Where no live kernel serves widgets, as in the HTML report, `still` shows the sa
 """
 
 import io
-import os
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
@@ -15,8 +14,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from helpers import plots
-from helpers.data import CLASSES, Pairs
-from helpers.experiments import LOG_VARIABLE
+from helpers.data import Pairs
+from helpers.digits import CLASSES
 from helpers.models import Network
 from helpers.training import predict
 
@@ -24,28 +23,23 @@ SIDE = 14  # pixels of a digit
 ZOOM = 14  # pixels on the screen for one of them
 
 
-def live() -> bool:
-    """Whether somebody may be at the other end of this kernel: not when a report is built."""
-    return LOG_VARIABLE not in os.environ
-
-
-def judge(networks: dict[str, Network], pair: Tensor) -> dict[str, tuple[float, np.ndarray]]:
+def answers(networks: dict[str, Network], pair: Tensor) -> dict[str, tuple[float, np.ndarray]]:
     """Of a pair [2, 14, 14] each network's probability of first ≤ second, and of the digits' classes [2, 10]."""
-    said = {}
+    given = {}
     for name, network in networks.items():
         comparison, digits = predict(network, pair.unsqueeze(0))
-        said[name] = (comparison.softmax(dim=1)[0, 1].item(), digits.softmax(dim=2)[0].numpy())
-    return said
+        given[name] = (comparison.softmax(dim=1)[0, 1].item(), digits.softmax(dim=2)[0].numpy())
+    return given
 
 
 def still(networks: dict[str, Network], pair: Tensor) -> Figure:
     """A pair [2, 14, 14] and, for each network, both digits' probabilities and its answer."""
-    said = judge(networks, pair)
-    figure, axes = plt.subplots(1, 1 + len(said), figsize=(plots.WIDTH, 2.7), width_ratios=[2.2] + [3] * len(said))
+    given = answers(networks, pair)
+    figure, axes = plt.subplots(1, 1 + len(given), figsize=(plots.WIDTH, 2.7), width_ratios=[2.2] + [3] * len(given))
     gap = torch.full((SIDE, 1), pair.min().item())
     axes[0].imshow(torch.cat([pair[0], gap, pair[1]], dim=1), cmap="gray_r")
     axes[0].axis("off")
-    for ax, (name, (probability, digits)) in zip(axes[1:], said.items(), strict=True):
+    for ax, (name, (probability, digits)) in zip(axes[1:], given.items(), strict=True):
         for side, (label, shift, alpha) in enumerate((("first", -0.2, 0.45), ("second", 0.2, 1.0))):
             colour = plots.style(name)[0]
             ax.bar(np.arange(CLASSES) + shift, 100 * digits[side], 0.4, color=colour, alpha=alpha, label=label)

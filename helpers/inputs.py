@@ -1,5 +1,7 @@
 """What a person may get wrong, answered in one sentence."""
 
+import os
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,22 +32,58 @@ def number(name: str, value, least: float, most: float = float("inf")) -> float:
 
 
 def one_of(name: str, value, allowed) -> str:
-    """Return `value` if it is among `allowed`, else raise InputError."""
-    if value not in list(allowed):
+    """Return `value` if it is among `allowed`, of the same type too, else raise InputError."""
+    if not any(value == choice and type(value) is type(choice) for choice in allowed):
         raise InputError(f"{name}: {value!r} was given, allowed is one of {', '.join(map(str, allowed))}.")
     return value
 
 
+def list_of(name: str, values, check, *limits) -> list:
+    """Return `values` if it is a list all of whose entries pass `check`, e.g. `number`, else raise InputError."""
+    if not isinstance(values, list | tuple):
+        raise InputError(
+            f"{name}: {values!r} was given, allowed is a list; with papermill it is given as -y '{name}: [1, 2]'."
+        )
+    return [check(name, value, *limits) for value in values]
+
+
+def known_keys(where: str, mapping, allowed) -> dict:
+    """Return `mapping` if it is one and all its keys are among `allowed`, else raise InputError."""
+    if not isinstance(mapping, dict):
+        raise InputError(f"{where}: {mapping!r} was given, allowed is a mapping of {', '.join(allowed)}.")
+    for key in mapping:
+        if key not in allowed:
+            few = f"one of {', '.join(allowed)}" if allowed else "nothing"
+            raise InputError(f"{where}: {key!r} was given, allowed is {few}.")
+    return mapping
+
+
+def from_here(path: str | Path) -> Path:
+    """A path as a person at a prompt means it: from the current folder, `~` being home."""
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
 def writable_folder(name: str, folder: str | Path) -> Path:
-    """Return `folder` (relative to the project's root), made if need be, if a file can be written there."""
-    folder = ROOT / folder
+    """Return `folder`, made if need be, if files can be made in it, else raise InputError."""
+    folder = from_here(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise InputError(
             f"{name}: {str(folder)!r} was given, allowed is a folder that can be written to ({error.strerror})."
         ) from None
     return folder
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while runs were trained; its message says what is kept."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"Interrupted: {self}"]
+
+
+def is_live() -> bool:
+    """Whether a person is at the other end of this kernel: Jupyter's servers and VS Code say so, papermill does not."""
+    return bool(os.environ.get("JPY_SESSION_NAME") or os.environ.get("VSCODE_PID"))

@@ -4,18 +4,17 @@ A network has one sub-network per image of its example. All of them end in ten u
 auxiliary loss acts and where a head joins them to the two logits of the comparison.
 """
 
-import math
+import inspect
 from dataclasses import dataclass
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
-from helpers.data import CLASSES
-from helpers.inputs import InputError, number, one_of, whole_number
+from helpers.digits import CLASSES
+from helpers.inputs import InputError, known_keys, number, one_of, whole_number
 
-Shape = tuple[int, ...]  # of one example: (channels, height, width), (channels, length) or (features,)
-IMAGE: Shape = (1, 14, 14)
+IMAGE = (1, 14, 14)  # channels, height and width of what a sub-network sees
 
 
 @dataclass(frozen=True)
@@ -30,83 +29,60 @@ class Architecture:
 
 
 # ----------------------------------------------------------------------------------------------------------- layers
-# Each builder takes the shape that comes in and the layer's settings, and gives the module and the shape it returns.
+# A builder takes the shape of one example that comes in, (channels, height, width), (channels, length) or (features,),
+# and the layer's settings, and gives the module. What the module returns is found out by a probe.
 
 
-def linear(shape: Shape, units: int):
-    return nn.Sequential(Flatten(), nn.Linear(math.prod(shape), units)), (units,)
+def linear(shape, units: int):
+    return nn.Sequential(Flatten(), nn.Linear(torch.Size(shape).numel(), units))
 
 
-def conv2d(shape: Shape, channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
-    size = _windows(shape, 2, kernel, stride, padding)
-    _grouped(shape[0], channels, groups)
-    return nn.Conv2d(shape[0], channels, kernel, stride, padding, groups=groups), (channels, *size)
+def conv2d(shape, channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
+    return nn.Conv2d(shape[0], channels, kernel, stride, padding, groups=groups)
 
 
-def conv1d(shape: Shape, channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
+def conv1d(shape, channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
     """Along the image's pixels in reading order, as one line of 196 values."""
-    lined_up = (1, math.prod(shape)) if len(shape) == 3 else shape
-    size = _windows(lined_up, 1, kernel, stride, padding)
-    _grouped(lined_up[0], channels, groups)
-    convolution = nn.Conv1d(lined_up[0], channels, kernel, stride, padding, groups=groups)
-    return nn.Sequential(nn.Flatten(), nn.Unflatten(1, lined_up), convolution) if len(shape) == 3 else convolution, (
-        channels,
-        *size,
-    )
-
-
-def max_pool(shape: Shape, kernel: int, stride: int | None = None):
-    size = _windows(shape, len(shape) - 1, kernel, stride or kernel)
-    return (nn.MaxPool1d if len(shape) == 2 else MaxPool)(kernel, stride), (shape[0], *size)
-
-
-def average_pool(shape: Shape, kernel: int, stride: int | None = None):
-    size = _windows(shape, len(shape) - 1, kernel, stride or kernel)
-    return (nn.AvgPool1d if len(shape) == 2 else nn.AvgPool2d)(kernel, stride), (shape[0], *size)
-
-
-def global_max_pool(shape: Shape):
-    _windows(shape, 2, 1, 1)
-    return GlobalMaxPool(), shape[:1]
-
-
-def global_average_pool(shape: Shape):
-    _windows(shape, 2, 1, 1)
-    return GlobalAveragePool(), shape[:1]
-
-
-def batch_norm(shape: Shape):
-    return (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0]), shape
-
-
-def dropout(shape: Shape, rate: float = 0.5):
-    return nn.Dropout(number("dropout", rate, 0, 1)), shape
-
-
-def spatial_dropout(shape: Shape, rate: float = 0.5):
-    number("spatial_dropout", rate, 0, 1)
-    return (nn.Dropout2d if len(shape) == 3 else nn.Dropout1d)(rate), shape
+    if len(shape) == 2:
+        return nn.Conv1d(shape[0], channels, kernel, stride, padding, groups=groups)
+    line = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (1, torch.Size(shape).numel())))
+    return line.append(nn.Conv1d(1, channels, kernel, stride, padding, groups=groups))
 
 
 LAYERS = {  # name: (builder, the setting that a bare value stands for)
     "linear": (linear, "units"),
     "conv1d": (conv1d, "channels"),
     "conv2d": (conv2d, "channels"),
-    "max_pool": (max_pool, "kernel"),
-    "average_pool": (average_pool, "kernel"),
-    "global_max_pool": (global_max_pool, None),
-    "global_average_pool": (global_average_pool, None),
-    "batch_norm": (batch_norm, None),
-    "dropout": (dropout, "rate"),
-    "spatial_dropout": (spatial_dropout, "rate"),
-    "relu": (lambda shape: (nn.ReLU(), shape), None),
-    "leaky_relu": (lambda shape, slope=0.01: (nn.LeakyReLU(slope), shape), "slope"),
-    "elu": (lambda shape: (nn.ELU(), shape), None),
-    "gelu": (lambda shape: (nn.GELU(), shape), None),
-    "silu": (lambda shape: (nn.SiLU(), shape), None),
-    "sigmoid": (lambda shape: (nn.Sigmoid(), shape), None),
-    "tanh": (lambda shape: (nn.Tanh(), shape), None),
+    "max_pool": (lambda shape, kernel, stride=None: _pool(shape, MaxPool, nn.MaxPool1d)(kernel, stride), "kernel"),
+    "average_pool": (
+        lambda shape, kernel, stride=None: _pool(shape, nn.AvgPool2d, nn.AvgPool1d)(kernel, stride),
+        "kernel",
+    ),
+    "global_max_pool": (lambda shape: GlobalMaxPool(), None),
+    "global_average_pool": (lambda shape: GlobalAveragePool(), None),
+    "batch_norm": (lambda shape: (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0]), None),
+    "dropout": (lambda shape, rate=0.5: nn.Dropout(rate), "rate"),
+    "spatial_dropout": (lambda shape, rate=0.5: (nn.Dropout2d if len(shape) == 3 else nn.Dropout1d)(rate), "rate"),
+    "relu": (lambda shape: nn.ReLU(), None),
+    "leaky_relu": (lambda shape, slope=0.01: nn.LeakyReLU(slope), "slope"),
+    "elu": (lambda shape: nn.ELU(), None),
+    "gelu": (lambda shape: nn.GELU(), None),
+    "silu": (lambda shape: nn.SiLU(), None),
+    "sigmoid": (lambda shape: nn.Sigmoid(), None),
+    "tanh": (lambda shape: nn.Tanh(), None),
 }
+CHECKS = {  # of the layers' settings by name: (check, its limits)
+    **dict.fromkeys(("units", "channels", "kernel", "stride", "groups"), (whole_number, 1)),
+    "padding": (whole_number, 0),
+    "rate": (number, 0, 1),
+    "slope": (number, 0),
+}
+
+
+def _pool(shape, of_maps, of_lines):
+    if len(shape) == 1:
+        raise ValueError(f"it needs a map, but gets {_in_words(shape)}")
+    return of_maps if len(shape) == 3 else of_lines
 
 
 class Flatten(nn.Module):
@@ -137,27 +113,6 @@ class GlobalAveragePool(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def _windows(shape: Shape, dimensions: int, kernel: int, stride: int, padding: int = 0) -> Shape:
-    """The map's size after sliding a window over it."""
-    if len(shape) != dimensions + 1:
-        raise InputError(f"needs maps in {dimensions} dimension(s), but gets {_said(shape)}")
-    whole_number("kernel", kernel, 1), whole_number("stride", stride, 1), whole_number("padding", padding, 0)
-    if kernel > min(shape[1:]) + 2 * padding:
-        raise InputError(
-            f"its kernel of {kernel} is larger than the map of {_said(shape)} that it gets (padding {padding})"
-        )
-    return tuple((size + 2 * padding - kernel) // stride + 1 for size in shape[1:])
-
-
-def _grouped(channels_in: int, channels: int, groups: int) -> None:
-    if channels_in % whole_number("groups", groups, 1) or channels % groups:
-        raise InputError(f"its groups ({groups}) do not divide its {channels_in} channels in and {channels} out")
-
-
-def _said(shape: Shape) -> str:
-    return f"{shape[0]} units" if len(shape) == 1 else f"{'×'.join(map(str, shape[1:]))} in {shape[0]} channel(s)"
-
-
 # ------------------------------------------------------------------------------------------------------------ heads
 # A head takes the digits' logits [B, n, 10] and gives the comparison's logits [B, 2]: (not in order, in order).
 
@@ -167,6 +122,13 @@ class LinearHead(nn.Sequential):
 
     def __init__(self, architecture: Architecture):
         super().__init__(nn.Flatten(), nn.Linear(architecture.images * CLASSES, 2))
+
+
+class LinearProbabilitiesHead(nn.Sequential):
+    """As the linear head, with a softmax before it: one linear layer over all digits' probabilities."""
+
+    def __init__(self, architecture: Architecture):
+        super().__init__(nn.Softmax(dim=2), nn.Flatten(), nn.Linear(architecture.images * CLASSES, 2))
 
 
 class OuterProductHead(nn.Module):
@@ -199,7 +161,12 @@ class OrderHead(nn.Module):
         return torch.stack([(1 - in_order).log(), in_order.log()], dim=1)
 
 
-HEADS = {"linear": LinearHead, "outer_product": OuterProductHead, "order": OrderHead}
+HEADS = {
+    "linear": LinearHead,
+    "linear_probabilities": LinearProbabilitiesHead,
+    "outer_product": OuterProductHead,
+    "order": OrderHead,
+}
 
 
 # --------------------------------------------------------------------------------------------------------- networks
@@ -212,8 +179,9 @@ class Network(nn.Module):
         super().__init__()
         common: dict[str, nn.Module] = {}
         count = 1 if architecture.sharing else architecture.images
-        self.branches = nn.ModuleList(_branch(architecture.layers, common) for _ in range(count))
-        self.head = named_part("head", architecture.head, HEADS, architecture)
+        self.branches = nn.ModuleList(_sub_network(architecture.layers, common) for _ in range(count))
+        head, settings = named_part("head", architecture.head, HEADS, architecture)
+        self.head = head(architecture, **settings)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -235,38 +203,16 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def outline(architecture: Architecture) -> tuple[list[tuple[str, int]], tuple[str, int]]:
-    """What to draw of a network: (text, parameters) of each layer of a sub-network, and of the head.
-
-    A layer used again, or by all sub-networks, counts its parameters at every place where it stands.
-    """
-    network, shape, lines = build(architecture).eval(), torch.zeros(1, *IMAGE), []
-    for layer, module in zip(architecture.layers, network.branches[0], strict=True):
-        kind, settings = entry_of(layer)
-        shape = module(shape)
-        kernel = settings.get("kernel") if isinstance(settings, dict) else None
-        size = f" {kernel}×{kernel}" if kernel and shape.dim() == 4 else ""
-        grows = count_parameters(module) or "pool" in kind
-        gives = f" → {'×'.join(map(str, shape.shape[1:]))}" if grows and kind != "batch_norm" else ""
-        lines.append((f"{kind.replace('_', ' ')}{size}{gives}", count_parameters(module)))
-    head, _ = entry_of(architecture.head)
-    return lines, (
-        f"{head.replace('_', ' ')} head: {architecture.images * CLASSES} → 2",
-        count_parameters(network.head),
-    )
-
-
-def _branch(layers, common: dict[str, nn.Module]) -> nn.Sequential:
+def _sub_network(layers, common: dict[str, nn.Module]) -> nn.Sequential:
     """One sub-network. Layers of the same `name` are one layer; with `common: true` it is one in all sub-networks."""
     if not isinstance(layers, list | tuple) or not layers:
         raise InputError(f"layers: {layers!r} was given, allowed is a list of layers.")
-    modules, shape, own = [], IMAGE, {}
+    modules, own = [], {}
+    probe = torch.zeros(1, *IMAGE)  # goes through the layers built so far, and has the shape that the next one gets
     for position, layer in enumerate(layers, start=1):
         kind, settings = entry_of(layer)
         where = f"layers: layer {position} ({kind})"
-        if kind not in LAYERS:
-            raise InputError(f"{where} is unknown, allowed is one of {', '.join(LAYERS)}.")
-        builder, bare = LAYERS[kind]
+        builder, bare = LAYERS[one_of(f"layers: layer {position}", kind, LAYERS)]
         if not isinstance(settings, dict):
             if bare is None:
                 raise InputError(f"{where} takes no value, but was given {settings!r}.")
@@ -274,50 +220,64 @@ def _branch(layers, common: dict[str, nn.Module]) -> nn.Sequential:
         settings = dict(settings)
         known = common if settings.pop("common", False) else own
         name = settings.pop("name", f"{kind} {position}")
+        check_settings(where, builder, settings, 1, ("name", "common"))
+        for setting, value in settings.items():
+            check, *limits = CHECKS[setting]
+            check(f"{where} {setting}", value, *limits)
+        shape = tuple(probe.shape[1:])
         try:
-            module, after = builder(shape, **{k: _size(k, v) for k, v in settings.items()})
+            module = builder(shape, **settings)
             if name in known and _shapes(known[name]) != _shapes(module):
-                raise InputError(f"is named {name!r} like an earlier layer of other sizes")
-        except TypeError as error:
-            raise InputError(f"{where} gets {_said(shape)} and cannot be built: {_plain(error)}.") from None
-        except InputError as error:
-            raise InputError(f"{where} {str(error).rstrip('.')}.") from None
-        modules.append(known.setdefault(name, module))
-        shape = after
-    if shape != (CLASSES,):
-        raise InputError(
-            f"layers: the last layer gives {_said(shape)}, allowed are {CLASSES} units, one for each digit."
-        )
+                raise InputError(f"{where} is named {name!r} like an earlier layer of other sizes.")
+            module = known.setdefault(name, module)
+            with torch.no_grad():
+                probe = module.eval()(probe)
+        except (RuntimeError, IndexError) as error:  # torch's words on shapes that do not fit
+            said = str(error).splitlines()[0].rstrip(".").replace(". ", "; ")
+            raise InputError(f"{where} cannot take the {_in_words(shape)} that it gets ({said}).") from None
+        except ValueError as error:  # and on settings that do not go together
+            raise error if isinstance(error, InputError) else InputError(f"{where}: {error}.") from None
+        modules.append(module.train())
+    if probe.shape != (1, CLASSES):
+        given = _in_words(tuple(probe.shape[1:]))
+        raise InputError(f"layers: the last layer gives {given}, allowed are {CLASSES} units, one for each digit.")
     return nn.Sequential(*modules)
 
 
-def entry_of(layer, what: str = "layers") -> tuple[str, object]:
+def entry_of(entry, what: str = "layers") -> tuple[str, object]:
     """(name, settings) of `relu`, `linear: 20` or `conv2d: {channels: 16, kernel: 3}` as YAML gives them."""
-    if isinstance(layer, dict) and len(layer) == 1:
-        return next(iter(layer.items()))
-    if isinstance(layer, str):
-        return layer, {}
-    raise InputError(f"{what}: {layer!r} was given, allowed is a name or one name with its settings.")
+    if isinstance(entry, dict) and len(entry) == 1:
+        return next(iter(entry.items()))
+    if isinstance(entry, str):
+        return entry, {}
+    raise InputError(f"{what}: {entry!r} was given, allowed is a name or one name with its settings.")
 
 
-def named_part(what: str, entry, table: dict, *arguments):
-    """Call what `entry` names in `table`, e.g. "order" or {"one_cycle": {"warm_up": 0.2}}."""
+def named_part(what: str, entry, table: dict, *arguments) -> tuple:
+    """What `entry` names in `table`, e.g. "order" or {"one_cycle": {"warm_up": 0.2}}, and its settings, checked.
+
+    `arguments` are what it will be called with before its settings. Raises InputError in one sentence.
+    """
     name, settings = entry_of(entry, what)
-    one_of(what, name, table)
-    try:
-        return table[name](*arguments, **(settings or {}))
-    except TypeError as error:
-        raise InputError(f"{what}: {name} was given settings that it cannot take: {_plain(error)}.") from None
+    part = table[one_of(what, name, table)]
+    check_settings(f"{what}: {name}", part, settings, len(arguments))
+    for setting, value in settings.items():
+        number(f"{what}: {name} {setting}", value, 0)
+    return part, settings
 
 
-def _size(setting: str, value):
-    return whole_number(setting, value, 1) if setting in ("units", "channels") else value
+def check_settings(where: str, function, settings, before: int, more: tuple = ()) -> None:
+    """Refuse settings that `function` does not know, and their lack, beside the `before` arguments it is given first."""
+    parameters = list(inspect.signature(function).parameters.values())[before:]
+    known_keys(where, settings, [*(p.name for p in parameters), *more])
+    for parameter in parameters:
+        if parameter.default is parameter.empty and parameter.name not in settings:
+            raise InputError(f"{where} is missing its {parameter.name!r}.")
 
 
 def _shapes(module: nn.Module) -> list:
     return [tuple(parameter.shape) for parameter in module.parameters()]
 
 
-def _plain(error: TypeError) -> str:
-    """Python's word on missing or unknown arguments, without the function's name."""
-    return str(error).split("()")[-1].strip()
+def _in_words(shape: tuple) -> str:
+    return f"{shape[0]} units" if len(shape) == 1 else f"{'×'.join(map(str, shape[1:]))} map in {shape[0]} channel(s)"

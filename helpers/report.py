@@ -1,4 +1,4 @@
-"""A plan in, one self-contained HTML file out: notebooks run in order by papermill, rendered by nbconvert."""
+"""A plan in, one self-contained HTML file out: notebooks run by papermill, two at a time, rendered by nbconvert."""
 
 import logging
 import os
@@ -7,86 +7,102 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 import papermill
-import psutil
 import yaml
 from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader
+from joblib import Parallel, delayed
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from helpers.data import load_digits
-from helpers.experiments import LOG_VARIABLE
-from helpers.inputs import ROOT, InputError, writable_folder
-from helpers.store import write_whole
+from helpers.inputs import ROOT, InputError, from_here, known_keys, writable_folder
+from helpers.sources import load_digits
 
 NOTEBOOKS = ROOT / "notebooks"
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_VERSIONS = ("torch", "numpy", "pandas", "papermill", "nbconvert")
+PARTS = ("notebooks", "tables", "figures")  # folders of a finished report
+AT_ONCE = 2  # notebooks
 
 
 @dataclass(frozen=True)
 class NotebookRun:
+    """One notebook of a plan."""
+
     notebook: str
     parameters: dict = field(default_factory=dict)
     title: str = ""  # replaces the notebook's own in the report
-
-    @property
-    def name(self) -> str:
-        """Of the executed notebook, e.g. 03_ablation-mlp."""
-        return "-".join([self.notebook, *re.findall(r"[\w]+", str(self.parameters.get("architecture", "")))])
+    after_all: bool = False  # wait for all notebooks above, whose tables it reads
+    name: str = ""  # of the executed notebook and its section, e.g. 03_ablation-mlp
 
 
 def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     """Read a plan and check it against the notebooks. Raises InputError before anything is run.
 
     A plan has `description`, `parameters` that go to every notebook that declares them, and `notebooks`: a list of
-    names or of {notebook, parameters, title}.
+    names or of {notebook, parameters, title, after_all}.
     """
     if not path.is_file():
-        plans = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (NOTEBOOKS / "plans").glob("*.yaml")))
-        raise InputError(f"plan: {str(path)!r} was given, allowed is the path of a plan such as {plans}.")
+        plans = ", ".join(sorted(p.name for p in (NOTEBOOKS / "plans").glob("*.yaml")))
+        raise InputError(
+            f"plan: {str(path)!r} was given, but there is no file {from_here(path)}; allowed is the path of a plan, "
+            f"and notebooks/plans has {plans}."
+        )
     try:
         plan = yaml.safe_load(path.read_text())
-        entries = [{"notebook": entry} if isinstance(entry, str) else dict(entry) for entry in plan["notebooks"]]
-        common = dict(plan.get("parameters") or {})
-        runs = [NotebookRun(**entry) for entry in entries]
-    except (yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"plan: {path} cannot be read ({error!r}); allowed is a mapping with notebooks and, where "
-            "wanted, description and parameters."
-        ) from None
-    declared = {}
-    for run in runs:
-        file = NOTEBOOKS / f"{run.notebook}.ipynb"
-        if not file.is_file():
-            names = ", ".join(sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")))
-            raise InputError(f"plan: the notebook {run.notebook!r} was given, allowed is one of {names}.")
-        declared[run.notebook] = set(papermill.inspect_notebook(str(file)))
-        _refuse_undeclared(run.parameters, declared[run.notebook], run.notebook)
-    _refuse_undeclared(common, set().union(*declared.values()), "any of the plan's notebooks")
-    return plan, [
-        NotebookRun(
-            run.notebook, {k: v for k, v in common.items() if k in declared[run.notebook]} | run.parameters, run.title
-        )
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"plan: {path} is no YAML file ({' '.join(str(error).split())}).") from None
+    known_keys("plan", plan, ("description", "parameters", "notebooks"))
+    entries = plan.get("notebooks")
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"plan: notebooks: {entries!r} was given, allowed is a list of notebooks.")
+    declared = {file.stem: _parameters(file) for file in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    runs = []
+    for entry in entries:
+        entry = {"notebook": entry} if isinstance(entry, str) else entry
+        known_keys("plan: notebooks", entry, ("notebook", "parameters", "title", "after_all"))
+        run = NotebookRun(**entry)
+        if run.notebook not in declared:
+            raise InputError(f"plan: the notebook {run.notebook!r} was given, allowed is one of {', '.join(declared)}.")
+        known_keys(f"plan: parameters of {run.notebook}", run.parameters, declared[run.notebook])
+        runs.append(run)
+    common = plan.get("parameters") or {}
+    known_keys("plan: parameters", common, sorted(set().union(*(declared[run.notebook] for run in runs))))
+    runs = [
+        replace(run, parameters={k: v for k, v in common.items() if k in declared[run.notebook]} | run.parameters)
         for run in runs
     ]
+    names = [_name_of(run) for run in runs]
+    turns = [names[: index + 1].count(name) for index, name in enumerate(names)]
+    named = zip(runs, names, turns, strict=True)
+    return plan, [replace(run, name=name if turn == 1 else f"{name}-{turn}") for run, name, turn in named]
 
 
-def _refuse_undeclared(parameters: dict, declared: set[str], where: str) -> None:
-    for name in parameters:
-        if name not in declared:
-            raise InputError(
-                f"plan: the parameter {name!r} was given, but is not declared by {where}; declared are "
-                f"{', '.join(sorted(declared))}."
-            )
+def _parameters(notebook: Path) -> list[str]:
+    """The names of a notebook's parameters, out of its parameters cell."""
+    cells = nbformat.read(notebook, 4).cells
+    sources = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    return re.findall(r"^(\w+)\s*[:=]", "\n".join(sources), re.M)
+
+
+def _name_of(run: NotebookRun) -> str:
+    """The notebook's name and what makes its tables' names others."""
+    given = run.parameters
+    parts = [Path(str(given.get("architecture", ""))).stem, "strict" if given.get("strict") else ""]
+    parts += [f"{given['images']}-images"] if given.get("images", 2) != 2 else []
+    parts += [given["recipes"]] if given.get("recipes", "table_2") != "table_2" else []
+    return "-".join([run.notebook, *re.findall(r"\w+", " ".join(map(str, parts)))])
+
+
+# ---------------------------------------------------------------------------------------------------------- building
 
 
 def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
@@ -95,63 +111,104 @@ def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
     Raises InputError where the plan or a notebook fails, with the notebook, the cell and its error in one message.
     """
     plan, runs = read_plan(plan_path)
-    writable_folder("report", target)
+    target, commit, began = writable_folder("report", target), _commit(), time.monotonic()
     digits = load_digits((plan.get("parameters") or {}).get("source", "auto"))
     print(f"{plan_path.stem} plan: {len(runs)} notebooks on {digits.name}", flush=True)
-    os.environ[LOG_VARIABLE] = "1"
-    for left in target.glob(".building-*"):
-        if not psutil.pid_exists(int(left.name.removeprefix(".building-"))):
-            shutil.rmtree(left)  # by a report that was killed
-    building = target / f".building-{os.getpid()}"
-    building.mkdir()
-    began = time.monotonic()
-    try:
-        sections = []
-        for number, run in enumerate(runs, start=1):
-            print(f"[{number}/{len(runs)}] {run.name} …", flush=True)
-            given = run.parameters | {
-                name: value
-                for name, value in (("source", digits.source), ("plan", plan_path.stem))
-                if name in papermill.inspect_notebook(str(NOTEBOOKS / f"{run.notebook}.ipynb"))
-            }
-            since = time.monotonic()
-            notebook = _execute(run, given, building / f"{run.name}.ipynb")
-            sections.append(_section(run, notebook))
-            print(f"[{number}/{len(runs)}] {run.name} done in {_clock(since)}, {_clock(began)} in all", flush=True)
-        page = _page(plan, plan_path.stem, digits.name, sections)
-        for executed in building.glob("*.ipynb"):
-            os.replace(executed, target / executed.name)
-        write_whole(target / "report.html", page.encode())
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".building-", ignore_cleanup_errors=True) as folder:
+        building = Path(folder)
+        for part in PARTS:
+            (building / part).mkdir()
+        sections: dict[str, dict] = {}
+        for together in _groups(runs):
+            for run, notebook in _execute(together, building, plan_path.stem, digits.source):
+                sections[run.name] = _section(run, notebook)
+                clock = str(timedelta(seconds=round(time.monotonic() - began))).removeprefix("0:")
+                print(f"[{len(sections)}/{len(runs)}] {run.name} done after {clock}", flush=True)
+        page = _page(plan, plan_path.stem, digits.name, commit, [sections[run.name] for run in runs])
+        (building / "report.html").write_text(page)
+        for part in (*PARTS, "report.html"):
+            shutil.rmtree(target / part, ignore_errors=True)
+            os.replace(building / part, target / part)
     return target / "report.html"
 
 
-def _execute(run: NotebookRun, parameters: dict, output: Path) -> nbformat.NotebookNode:
+def _groups(runs: list[NotebookRun]) -> list[list[NotebookRun]]:
+    """The runs in groups one after the other, within which none waits for another."""
+    groups: list[list[NotebookRun]] = [[]]
+    for run in runs:
+        if run.after_all:
+            groups.append([])
+        groups[-1].append(run)
+    return [group for group in groups if group]
+
+
+def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
+    """Run notebooks, some at a time, and yield each with its executed notebook as soon as it is finished."""
+    given = {"plan": plan, "source": source}
+    work = []
+    for run in runs:
+        declared = _parameters(NOTEBOOKS / f"{run.notebook}.ipynb")
+        own = building if run.name == _name_of(run) else building / "tables" / run.name  # a second run of a notebook
+        parameters = {k: v for k, v in (given | {"output": str(own)}).items() if k in declared}
+        work.append(delayed(_run_notebook)(run, run.parameters | parameters, building / "notebooks"))
+    finished = Parallel(n_jobs=AT_ONCE, return_as="generator_unordered")(work)
     try:
-        return papermill.execute_notebook(
+        for run, notebook, failure in finished:
+            if failure == "KeyboardInterrupt":
+                raise KeyboardInterrupt
+            if failure:
+                raise InputError(failure)
+            yield run, notebook
+    finally:
+        finished.close()
+
+
+def _run_notebook(run: NotebookRun, parameters: dict, folder: Path):
+    """In a process of its own: (run, executed notebook, "") or (run, None, what went wrong)."""
+    try:
+        notebook = papermill.execute_notebook(
             str(NOTEBOOKS / f"{run.notebook}.ipynb"),
-            str(output),
+            str(folder / f"{run.name}.ipynb"),
             parameters,
-            cwd=str(NOTEBOOKS),
             kernel_name="python3",
             progress_bar=False,
-            stderr_file=sys.stderr,
+            stderr_file=_Log(run.name),
             extra_arguments=["--log-level=50"],  # the kernel's own warnings would drown the progress
         )
+        return run, notebook, ""
     except papermill.PapermillExecutionError as error:
-        if error.ename == "KeyboardInterrupt":
-            raise KeyboardInterrupt from None
+        if error.ename in ("KeyboardInterrupt", "Interrupted"):
+            return run, None, "KeyboardInterrupt"
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
         # Behind papermill's own cell of given parameters: its index from 0 is its number from 1 in the notebook.
-        raise InputError(f"{run.notebook}, cell {error.cell_index}: {said}") from None
+        return run, None, f"{run.notebook}, cell {error.cell_index}: {said}"
 
 
-def _clock(since: float) -> str:
-    return str(timedelta(seconds=round(time.monotonic() - since))).removeprefix("0:")
+class _Log:
+    """A kernel's standard error as lines of ours, each with its notebook's name: progress bars become lines too."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def write(self, text: str) -> None:
+        for line in re.split(r"[\r\n]+", text):
+            if line.strip():
+                print(f"    {self.name}: {line.strip()}", file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        pass
 
 
-# ------------------------------------------------------------------------------------------------------------- HTML
+def _commit() -> str:
+    """The commit that is checked out, marked where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty=, with changes", "--abbrev=12"]
+    try:
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+# -------------------------------------------------------------------------------------------------------------- HTML
 
 
 def _section(run: NotebookRun, notebook: nbformat.NotebookNode) -> dict:
@@ -166,6 +223,8 @@ def _section(run: NotebookRun, notebook: nbformat.NotebookNode) -> dict:
     title = soup.h1.extract().get_text() if soup.h1 else run.notebook
     for heading in soup.find_all(["h2", "h3"]):
         heading["id"] = f"{run.name}-{re.sub(r'[^a-z0-9]+', '-', heading.get_text().lower()).strip('-')}"
+    for figure in soup.select("figure[id]"):
+        figure["id"] = f"{run.name}-{figure['id']}"
     for cell in soup.select("th:not([scope])"):
         cell["scope"] = "col" if cell.find_parent("thead") else "row"
     for code in soup.find_all("pre"):
@@ -180,35 +239,18 @@ def _section(run: NotebookRun, notebook: nbformat.NotebookNode) -> dict:
     }
 
 
-def _page(plan: dict, plan_name: str, source: str, sections: list[dict]) -> str:
+def _page(plan: dict, plan_name: str, source: str, commit: str, sections: list[dict]) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    pygments = {
-        theme: HtmlFormatter(style=style).get_style_defs(".highlight")
-        for theme, style in (("light", "default"), ("dark", "github-dark"))
-    }
+    themes = {"light": "default", "dark": "github-dark"}
     return environment.get_template("page.html.j2").render(
         sections=sections,
         plan=plan_name,
         description=plan.get("description", ""),
         source=source,
-        pygments=pygments,
+        pygments={name: HtmlFormatter(style=style).get_style_defs(".highlight") for name, style in themes.items()},
         versions=[("Python", platform.python_version()), *((name, version(name)) for name in SHOWN_VERSIONS)],
-        commit=_commit(),
+        commit=commit,
     )
-
-
-def _commit() -> str:
-    """The commit that the report was built from, marked where files differ from it."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty=, with changes", "--abbrev=12"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def main(arguments: list[str]) -> int:

@@ -1,15 +1,17 @@
 """One network trained on one round's pairs: a recipe in, one row per epoch out."""
 
+import inspect
 import math
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from helpers.augmentation import AUGMENTATIONS
 from helpers.data import Pairs, stream
-from helpers.inputs import InputError, number, one_of, whole_number
+from helpers.distortion import AUGMENTATIONS
+from helpers.inputs import InputError, known_keys, number, one_of, whole_number
 from helpers.models import Architecture, Network, build, named_part
 
 EVALUATION_BATCH = 100  # pairs; larger batches leave the processor's cache
@@ -40,15 +42,22 @@ class Recipe:
         whole_number("batch_size", self.batch_size, 1)
         whole_number("epochs", self.epochs, 1)
         whole_number("measure_every", self.measure_every, 1)
+        one_of("new_pairs", self.new_pairs, (True, False))
+        one_of("training_mode", self.training_mode, (True, False))
         named_part("schedule", self.schedule, SCHEDULES, 0.5)
-        named_part("augmentation", self.augmentation, AUGMENTATIONS, torch.zeros(1, 1, 14, 14))
+        named_part("augmentation", self.augmentation, AUGMENTATIONS, None)
+        make_optimizer(self, nn.Linear(1, 1, device="meta"))
+
+    def epochs_measured(self) -> list[int]:
+        """The epochs, counted from 1, after which the network is measured."""
+        return [e for e in range(1, self.epochs + 1) if e % self.measure_every == 0 or e == self.epochs]
 
 
-OPTIMIZERS = {
-    "sgd": lambda parameters, **settings: torch.optim.SGD(parameters, fused=True, **settings),
-    "adam": lambda parameters, **settings: torch.optim.Adam(parameters, fused=True, **settings),
-    "adamw": lambda parameters, **settings: torch.optim.AdamW(parameters, fused=True, **settings),
-    "adagrad": lambda parameters, **settings: torch.optim.Adagrad(parameters, fused=True, **settings),
+OPTIMIZERS = {  # in PyTorch's form for all parameters at once where there is one
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adagrad": torch.optim.Adagrad,
     "rmsprop": torch.optim.RMSprop,
 }
 
@@ -74,56 +83,58 @@ SCHEDULES = {  # the learning rate's factor when a share `progress` (0 to 1) of 
 
 
 def train(
-    architecture: Architecture,
-    recipe: Recipe,
-    pairs: dict[str, Pairs],
-    seed: int,
-    device: str = "cpu",
-    on_epoch=lambda row: None,
+    architecture: Architecture, recipe: Recipe, pairs: dict[str, Pairs], seed: int, device: str = "cpu"
 ) -> tuple[list[dict], Network]:
     """Train on pairs["train"], measure on all `pairs` after every epoch, or as the recipe has it.
 
-    Returns one row per measurement and the network.
-
-    A row has `epoch` (from 1) and, for each set of pairs, the comparison's mean `loss` (nats) and `accuracy` and the
-    `digit_accuracy` (shares of 1), e.g. `test_loss`, all with dropout off; with `recipe.training_mode` also
-    `train_*_training_mode` and `test_*_training_mode`. The result depends on the arguments alone: one thread, and
-    torch's random state is seeded and put back.
+    Returns one row per measurement and the network. A row has `epoch` (from 1) and, for each set of pairs, the
+    comparison's mean `loss` (nats) and `accuracy` and the `digit_accuracy` (shares of 1), e.g. `test_loss`, all with
+    dropout off; with `recipe.training_mode` also `train_*_training_mode` and `test_*_training_mode`. The result
+    depends on the arguments alone; one thread is used, and torch's threads and random state are put back.
     """
-    torch.set_num_threads(1)
     pairs = {name: part.to(device) for name, part in pairs.items()}
-    with torch.random.fork_rng(devices=None if device == "cuda" else []):
-        torch.manual_seed(stream(seed, "training"))
-        network = build(architecture).to(device)
-        optimizer = make_optimizer(recipe, network)
-        rows = []
-        for epoch in range(1, recipe.epochs + 1):
-            seen = train_epoch(network, optimizer, recipe, pairs["train"], epoch)
-            if epoch % recipe.measure_every and epoch != recipe.epochs:
-                continue
-            row = {"epoch": epoch}
-            for name, part in pairs.items():
-                row |= {f"{name}_{measure}": value for measure, value in evaluate(network, part, recipe.loss).items()}
-            if recipe.training_mode:
-                row |= {f"train_{measure}_training_mode": value for measure, value in seen.items()}
-                row |= {
-                    f"test_{measure}_training_mode": value
-                    for measure, value in _evaluate_in_training_mode(network, pairs["test"], recipe).items()
-                }
-            rows.append(row)
-            on_epoch(row)
-    return rows, network
-
-
-def make_optimizer(recipe: Recipe, network: Network) -> torch.optim.Optimizer:
-    """The recipe's optimiser for the network. Raises InputError for settings that it does not know or allow."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        return OPTIMIZERS[recipe.optimizer](network.parameters(), lr=recipe.learning_rate, **recipe.settings)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"settings: {recipe.settings!r} was given for the optimizer {recipe.optimizer}, allowed are "
-            f"its own settings in torch.optim ({error})."
-        ) from None
+        with random_state_kept(device):
+            torch.manual_seed(stream(seed, "training"))
+            network = build(architecture).to(device)
+            optimizer = make_optimizer(recipe, network)
+            rows, measured = [], set(recipe.epochs_measured())
+            for epoch in range(1, recipe.epochs + 1):
+                seen = train_epoch(network, optimizer, recipe, pairs["train"], epoch)
+                if epoch in measured:
+                    rows.append({"epoch": epoch} | _measured(network, recipe, pairs, seen, device))
+            return rows, network
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def random_state_kept(device: str):
+    """Put the random state of the processor and of the device back as it was."""
+    accelerator = {"cuda": torch.cuda, "mps": torch.mps}.get(device)
+    before = accelerator.get_rng_state() if accelerator else None
+    with torch.random.fork_rng(devices=[]):
+        yield
+    if accelerator:
+        accelerator.set_rng_state(before)
+
+
+def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimiser for the network. Raises InputError for settings that it does not know or allow."""
+    optimizer = OPTIMIZERS[recipe.optimizer]
+    where = f"settings of the optimizer {recipe.optimizer}"
+    allowed = list(inspect.signature(optimizer).parameters)
+    own = [name for name in allowed if name not in ("params", "lr", "fused", "foreach", "capturable", "differentiable")]
+    for name, value in known_keys(where, recipe.settings, own).items():
+        for part in value if isinstance(value, list | tuple) else [value]:  # e.g. Adam's betas
+            number(f"{where}: {name}", part + 0 if isinstance(part, bool) else part, 0)
+    fused = {"fused": True} if "fused" in allowed else {}
+    try:
+        return optimizer(network.parameters(), lr=recipe.learning_rate, **fused, **recipe.settings)
+    except ValueError as error:
+        raise InputError(f"{where}: {recipe.settings!r} was given, but: {error}.") from None
 
 
 def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch: int) -> dict[str, float]:
@@ -131,15 +142,15 @@ def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch
     network.train()
     # Indexed, paired and distorted once an epoch; the batches are slices, which are views.
     shuffled = pairs.paired_anew() if recipe.new_pairs else pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]
-    if recipe.augmentation != "none":
-        digits = shuffled.images.flatten(0, 1).unsqueeze(1)
-        distorted = named_part("augmentation", recipe.augmentation, AUGMENTATIONS, digits)
-        shuffled = replace(shuffled, images=distorted.view_as(shuffled.images))
+    augment, settings = named_part("augmentation", recipe.augmentation, AUGMENTATIONS, None)
+    images = augment(shuffled.images.flatten(0, 1).unsqueeze(1), **settings).view_as(shuffled.images)
+    shuffled = replace(shuffled, images=images)
+    factor, settings = named_part("schedule", recipe.schedule, SCHEDULES, 0.5)
     outputs = []
     for start in range(0, len(pairs), recipe.batch_size):
         progress = (epoch - 1 + (start + recipe.batch_size / 2) / len(pairs)) / recipe.epochs
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * named_part("schedule", recipe.schedule, SCHEDULES, min(1.0, progress))
+            group["lr"] = recipe.learning_rate * factor(min(1.0, progress), **settings)
         batch = shuffled[start : start + recipe.batch_size]
         comparison, digits = network(batch.images)
         loss = LOSSES[recipe.loss](comparison, batch.labels)
@@ -156,22 +167,34 @@ def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch
 
 @torch.inference_mode()
 def predict(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The comparison's logits [B, 2] and the digits' logits [B, n, 10], with dropout off."""
+    """Of images [B, n, 14, 14] the comparison's logits [B, 2] and the digits' logits [B, n, 10], with dropout off."""
     network.eval()
     outputs = [network(batch) for batch in images.split(EVALUATION_BATCH)]
     return tuple(map(torch.cat, zip(*outputs, strict=True)))
 
 
 def evaluate(network: nn.Module, pairs: Pairs, loss: str = "cross_entropy") -> dict[str, float]:
-    """Mean loss and accuracy of the comparison and accuracy of the digits, with dropout off."""
+    """Mean loss (nats) and accuracy of the comparison and accuracy of the digits (shares of 1), with dropout off."""
     return _measures(*predict(network, pairs.images), pairs, loss)
 
 
+def _measured(network: Network, recipe: Recipe, pairs: dict[str, Pairs], seen: dict, device: str) -> dict[str, float]:
+    """One row: every set of `pairs` with dropout off, and what the recipe wants to know of the training mode."""
+    row = {}
+    for name, part in pairs.items():
+        row |= {f"{name}_{measure}": value for measure, value in evaluate(network, part, recipe.loss).items()}
+    if recipe.training_mode:
+        row |= {f"train_{measure}_training_mode": value for measure, value in seen.items()}
+        left = _evaluate_in_training_mode(network, pairs["test"], recipe, device)
+        row |= {f"test_{measure}_training_mode": value for measure, value in left.items()}
+    return row
+
+
 @torch.no_grad()
-def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe) -> dict[str, float]:
-    """As `evaluate`, but with dropout and batch statistics as in training; network and seed stay as they were."""
+def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe, device: str) -> dict[str, float]:
+    """As `evaluate`, but with dropout and batch statistics as in training; network and random state stay as they were."""
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    with torch.random.fork_rng(devices=[]):
+    with random_state_kept(device):
         network.train()
         outputs = [network(batch) for batch in pairs.images.split(recipe.batch_size)]
     for name, buffer in network.named_buffers():

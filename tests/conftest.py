@@ -9,8 +9,9 @@ import yaml
 from selenium import webdriver
 
 from helpers import store
-from helpers.data import FILES, Digits, _digits
+from helpers.digits import Digits, make_digits
 from helpers.experiments import Setting
+from helpers.sources import FILES, FOLDER_VARIABLE
 
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 
@@ -27,7 +28,7 @@ def made_digits(train: int = 600, test: int = 600, noise: float = 20.0, seed: in
             image[top : top + 8, left : left + 5] = 230
         order = generator.permutation(count)
         parts += [images.astype(np.uint8)[order], labels[order]]
-    return _digits("made", "made digits", *parts)
+    return make_digits("made", "made digits", *parts)
 
 
 @pytest.fixture(scope="session")

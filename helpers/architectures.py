@@ -1,0 +1,116 @@
+"""Models as YAML files describe them, and variants of them."""
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+
+import yaml
+
+from helpers.inputs import ROOT, InputError, from_here, known_keys, one_of, whole_number
+from helpers.models import Architecture, build, entry_of
+from helpers.runs import Model
+from helpers.training import Recipe, make_optimizer
+
+FOLDER = ROOT / "notebooks" / "architectures"
+KEYS = ("description", "layers", "head", "recipe", "models")
+FOUR_WAY = {  # where a file names no models of its own
+    "neither": {"sharing": False, "auxiliary": 0.0},
+    "sharing": {"sharing": True, "auxiliary": 0.0},
+    "auxiliary": {"sharing": False, "auxiliary": 1.0},
+    "both": {"sharing": True, "auxiliary": 1.0},
+}
+
+
+def read_models(
+    architecture: str | dict, images: int = 2, strict: bool = False, pairs: int = 1000, **recipe
+) -> list[Model]:
+    """The models that an architecture file describes: a name in notebooks/architectures, a path, or its content.
+
+    The file has `layers`, and may have `head`, `recipe` and `models`: {name: {sharing, auxiliary, and what of the
+    recipe, the layers or the head is its own}}; without `models` the four-way comparison is made. Keyword arguments
+    replace what the file's recipes say. Raises InputError in one sentence.
+    """
+    family, content = _read_mapping(architecture)
+    known_keys(f"architecture {family}", content, KEYS)
+    whole_number("pairs", pairs, 1)
+    one_of("strict", strict, (True, False))
+    of_recipe = [field.name for field in fields(Recipe)]
+    common = known_keys("recipe", content.get("recipe") or {}, of_recipe)
+    described = content.get("models") or FOUR_WAY
+    models = []
+    for name in known_keys("models", described, described):
+        own = known_keys(f"model {name}", described[name], ["sharing", "layers", "head", *of_recipe])
+        own = {"sharing": True, "auxiliary": 0.0} | common | own | recipe
+        sharing = one_of(f"model {name}: sharing", own.pop("sharing"), (True, False))
+        layers, head = own.pop("layers", content.get("layers")), own.pop("head", content.get("head", "linear"))
+        network = Architecture(tuple(layers or ()), sharing, images, head, strict)
+        make_optimizer(Recipe(**own), build(network))  # a description at fault is refused here, before any training
+        labels = {"family": family, "sharing": sharing, "auxiliary": own["auxiliary"]}
+        models.append(Model(str(name), network, Recipe(**own), pairs, labels))
+    return models
+
+
+def _read_mapping(architecture: str | dict) -> tuple[str, dict]:
+    """(family, content); the family of a file of one's own starts with "own", so that its tables have other names."""
+    if isinstance(architecture, dict):
+        return "own", architecture
+    shipped = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    path = shipped.get(str(architecture), from_here(str(architecture)))
+    if not path.is_file():
+        raise InputError(
+            f"architecture: {architecture!r} was given, but there is no file {path}; allowed is one of "
+            f"{', '.join(shipped)}, the path of a YAML file, or a mapping."
+        )
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"architecture: {path} is no YAML file ({' '.join(str(error).split())}).") from None
+    if not isinstance(content, dict):
+        raise InputError(f"architecture: {path} holds {type(content).__name__}, allowed is a mapping with layers.")
+    return path.stem if path in shipped.values() else f"own-{path.stem}", content
+
+
+def find_model(models: list[Model], name: str) -> Model:
+    """The model of this name. Raises InputError where there is none."""
+    by_name = {model.name: model for model in models}
+    return by_name[one_of("model", name, by_name)]
+
+
+def vary(model: Model, name: str, values: Iterable) -> list[Model]:
+    """The model once for each value of one of its recipe's parameters, which becomes a column of the table.
+
+    Raises InputError where a value is not allowed.
+    """
+    return [_variant(model, value, {name: value}, recipe=replace(model.recipe, **{name: value})) for value in values]
+
+
+def with_pairs(models: Iterable[Model], numbers: Iterable[int]) -> list[Model]:
+    """Every model with each number of training pairs a round."""
+    return [_variant(model, n, {}, pairs=whole_number("pairs", n, 1)) for model in models for n in numbers]
+
+
+def with_widths(models: Iterable[Model], widths: Iterable[int]) -> list[Model]:
+    """Every model with so many units or channels in each layer but the last, as a column `width` of the table."""
+    variants = []
+    for model in models:
+        for width in widths:
+            network = replace(model.architecture, layers=_widened(model.architecture.layers, width))
+            build(network)  # a width at fault is refused here
+            variants.append(_variant(model, width, {"width": width}, architecture=network))
+    return variants
+
+
+def _variant(model: Model, value: float, labels: dict, **parts) -> Model:
+    labels = model.labels | {"network": model.name} | labels
+    return replace(model, name=f"{model.name} {value:g}", labels=labels, **parts)
+
+
+def _widened(layers: tuple, width: int) -> tuple:
+    sized = []
+    for layer in layers[:-1]:
+        kind, settings = entry_of(layer)
+        settings = settings if isinstance(settings, dict) else {}
+        by_kind = {"conv1d": {"channels": width}, "conv2d": {"channels": width}, "linear": {"units": width}}
+        sized.append({kind: settings | by_kind[kind]} if kind in by_kind else layer)
+    return (*sized, layers[-1])
+
+

@@ -1,0 +1,92 @@
+"""What trains a run, as a hash: the code that this process has loaded and the versions of torch and numpy.
+
+The sources are read when the first of helpers is imported, and have to be the same still when the first run is named: so
+they are what was loaded in between. Whatever is edited later in a live kernel is not what trains there, and changes no name.
+"""
+
+import ast
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from helpers.inputs import InputError
+
+START = "runs"  # the module from which all that a run can reach is imported
+ENTRIES = ("train_run", "draw_round")  # what is called from outside of the code that trains
+TABLES = ("LAYERS", "HEADS", "OPTIMIZERS", "LOSSES", "SCHEDULES", "AUGMENTATIONS")  # a run names what it takes of them
+
+
+def _read_all() -> dict[str, str]:
+    return {path.stem: path.read_text() for path in Path(__file__).parent.glob("*.py")}
+
+
+SOURCES = _read_all()
+
+
+def loaded() -> dict[str, str]:
+    """The source of every helper that a run can reach. Raises InputError where it may not be what is loaded."""
+    sources, specs = _first_seen()
+    if any(sys.modules[name].__spec__ is not spec for name, spec in specs.items()):
+        raise InputError("Code of helpers/ was loaded a second time; start the kernel again.")
+    return sources
+
+
+@lru_cache
+def _first_seen() -> tuple[dict, dict]:
+    reached, waiting, now = {}, {"__init__", START}, _read_all()
+    while waiting:
+        name = waiting.pop()
+        if now.get(name) != SOURCES[name]:
+            raise InputError(f"helpers/{name}.py was changed while this process was loading; start the kernel again.")
+        reached[name] = SOURCES[name]
+        imports = " ".join(re.findall(r"^\s*(?:from|import)\s+helpers\b.*?(?:\)|$)", SOURCES[name], re.M | re.S))
+        waiting |= (set(re.findall(r"\w+", imports)) & SOURCES.keys()) - reached.keys()
+    modules = [import_module(f"helpers.{name}".removesuffix(".__init__")) for name in reached]
+    return reached, {module.__name__: module.__spec__ for module in modules}
+
+
+def of_code(words: frozenset[str]) -> str:
+    """SHA-256 of what is loaded and of the versions of torch and numpy, for a run whose description has these words."""
+    return _hash(tuple(sorted(loaded().items())), words)
+
+
+@lru_cache
+def _hash(sources: tuple, words: frozenset[str]) -> str:
+    """Everything counts but what certainly cannot matter: comments, layout, docstrings, entries of TABLES that the run
+    does not name, and functions and classes whose name the rest of the code does not contain.
+    """
+    statements = [node for _, source in sources for node in ast.parse(source).body]
+    parts = [(_own_name(node), json.dumps(_plain(node, words))) for node in statements]
+    before = []
+    while len(before) != len(parts):
+        before, mentions = parts, Counter(w for name, code in parts for w in set(re.findall(r"\w+", code)) - {name})
+        parts = [(name, code) for name, code in before if name is None or name in ENTRIES or mentions[name]]
+    versions = [version(package).split("+")[0] for package in ("torch", "numpy")]
+    return hashlib.sha256(json.dumps([versions, parts]).encode()).hexdigest()
+
+
+def _own_name(node: ast.AST) -> str | None:
+    """The name of a function or class whose definition does no more than define it."""
+    plain = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.decorator_list
+    return node.name if plain and not node.name.startswith("__") else None
+
+
+def _plain(node, words: frozenset[str]):
+    """A syntax tree as nested lists, the same in all versions of Python, without docstrings and unused entries."""
+    if isinstance(node, list):
+        return [_plain(part, words) for part in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return []  # a docstring
+    if isinstance(getattr(node, "value", None), ast.Dict) and re.match(rf"({'|'.join(TABLES)})\b", ast.unparse(node)):
+        entries = zip(node.value.keys, node.value.values, strict=True)
+        return [_plain(list(entry), words) for entry in entries if getattr(entry[0], "value", None) in {None, *words}]
+    fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+    return [type(node).__name__, *([name, _plain(value, words)] for name, value in fields)]

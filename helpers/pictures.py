@@ -1,0 +1,79 @@
+"""Pictures of digits and of networks."""
+
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.patches import FancyBboxPatch
+from torch import Tensor
+
+from helpers.digits import CLASSES
+from helpers.models import IMAGE, Architecture, build, count_parameters, entry_of
+from helpers.plots import WIDTH
+
+
+def digit_images(images, titles, columns: int = 10, height: float | None = None) -> plt.Figure:
+    """Pictures [N, H, W] in rows of `columns`, each under its title."""
+    rows = math.ceil(len(images) / columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(WIDTH, height or rows * (WIDTH / columns + 0.3)), squeeze=False
+    )
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
+        ax.imshow(image, cmap="gray_r", interpolation="nearest")
+        ax.set_title(title, fontsize=8.5)
+    return figure
+
+
+def pair_images(images: Tensor, titles, columns: int = 6) -> plt.Figure:
+    """Examples [N, n, 14, 14] as pictures side by side, each under its title."""
+    gap = torch.full((len(images), 14, 1), float(images.min()))
+    parts = [part for i in range(images.shape[1]) for part in (gap, images[:, i])][1:]
+    rows = math.ceil(len(images) / columns)
+    return digit_images(torch.cat(parts, dim=2), titles, columns, height=max(1.2, rows * 1.15))
+
+
+def network_diagram(architectures: dict[str, Architecture]) -> plt.Figure:
+    """The networks as columns of boxes, drawn from their own layers: what each layer gives and its parameters."""
+    outlines = {name: _outline(architecture) for name, architecture in architectures.items()}
+    tallest = max(len(lines) for lines, _ in outlines.values())
+    counts = [1 if a.sharing else a.images for a in architectures.values()]
+    size = (WIDTH, 0.32 * (tallest + 3))
+    figure, axes = plt.subplots(1, len(outlines), figsize=size, squeeze=False, width_ratios=counts)
+    for ax, count, (name, (lines, head)) in zip(axes.flat, counts, outlines.items(), strict=True):
+        for branch in range(count):
+            for row, (text, parameters) in enumerate(lines):
+                _box(ax, branch / count, tallest - row, 1 / count, text, parameters)
+        _box(ax, 0, tallest - len(lines) - 0.3, 1, *head)
+        sub_networks = "shared sub-network" if count == 1 else f"{count} sub-networks"
+        ax.set_title(f"{name}: {sub_networks}", fontweight="bold", fontsize=10)
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.5, tallest + 0.9))
+        ax.axis("off")
+    return figure
+
+
+def _outline(architecture: Architecture) -> tuple[list[tuple[str, int]], tuple[str, int]]:
+    """(text, parameters) of each layer of a sub-network, and of the head.
+
+    A layer used again, or by all sub-networks, counts its parameters at every place where it stands.
+    """
+    network, probe, lines = build(architecture).eval(), torch.zeros(1, *IMAGE), []
+    for layer, module in zip(architecture.layers, network.branches[0], strict=True):
+        kind, settings = entry_of(layer)
+        probe = module(probe)
+        kernel = settings.get("kernel") if isinstance(settings, dict) else None
+        size = f" {kernel}×{kernel}" if kernel and probe.dim() == 4 else ""
+        changes = (count_parameters(module) or "pool" in kind) and kind != "batch_norm"
+        gives = f" → {'×'.join(map(str, probe.shape[1:]))}" if changes else ""
+        lines.append((f"{kind.replace('_', ' ')}{size}{gives}", count_parameters(module)))
+    head = entry_of(architecture.head)[0].replace("_", " ")
+    return lines, (f"{head} head: {architecture.images * CLASSES} → 2", count_parameters(network.head))
+
+
+def _box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, parameters: int) -> None:
+    look = {"boxstyle": "round,pad=0,rounding_size=0.03", "edgecolor": "#555555", "linewidth": 0.7}
+    colour = "#dbe9f6" if parameters else "#f3f3f3"
+    ax.add_patch(FancyBboxPatch((left + 0.01, bottom), width - 0.02, 0.74, facecolor=colour, **look))
+    label = f"{text}  ·  {parameters:,}" if parameters else text
+    ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=8)

