@@ -141,7 +141,7 @@ def _published(key: str) -> dict[str, pd.DataFrame]:
     """The rows of each run in the committed tables, by its shortened name; `key` is the first column of a result."""
     found = {}
     for path in sorted(PUBLISHED.glob("*.csv")):
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
         if {"run", key} <= set(table.columns):
             rows = table.loc[:, key:].drop(columns=["source", "plan"], errors="ignore")
             for name, part in rows.groupby(table.run):

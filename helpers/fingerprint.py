@@ -21,6 +21,8 @@ START = "runs"  # the module from which all that a run can reach is imported
 ENTRIES = ("train_run", "draw_round")  # what is called from outside of the code that trains
 TABLES = ("LAYERS", "HEADS", "OPTIMIZERS", "LOSSES", "SCHEDULES", "AUGMENTATIONS")  # a run names what it takes of them
 
+IMPORT = r"(?m)^\s*(?:from|import)\s+(?:helpers\b|\.)(?:[^\n(]*\([^)]*\)|[^\n]*)"
+
 
 def _read_all() -> dict[str, str]:
     return {path.stem: path.read_text() for path in Path(__file__).parent.glob("*.py")}
@@ -45,7 +47,7 @@ def _first_seen() -> tuple[dict, dict]:
         if now.get(name) != SOURCES[name]:
             raise InputError(f"helpers/{name}.py was changed while this process was loading; start the kernel again.")
         reached[name] = SOURCES[name]
-        imports = " ".join(re.findall(r"^\s*(?:from|import)\s+helpers\b.*?(?:\)|$)", SOURCES[name], re.M | re.S))
+        imports = " ".join(re.findall(IMPORT, SOURCES[name]))
         waiting |= (set(re.findall(r"\w+", imports)) & SOURCES.keys()) - reached.keys()
     modules = [import_module(f"helpers.{name}".removesuffix(".__init__")) for name in reached]
     return reached, {module.__name__: module.__spec__ for module in modules}

@@ -57,7 +57,7 @@ class Page:
         places = [self.folder / "tables", *([PUBLISHED] if self.plan == "by hand" else [])]
         for path in (place / f"{name}.csv" for place in places):
             if path.is_file():
-                return pd.read_csv(path, float_precision="round_trip")
+                return pd.read_csv(path)
         looked = " nor in ".join(map(str, places))
         raise InputError(f"output: the table {name} is not in {looked}; run the notebook that writes it first.")
 

@@ -7,6 +7,7 @@ import torch
 from helpers import fingerprint
 from helpers.data import Pairs, draw_round, split, stream
 from helpers.digits import Digits
+from helpers.inputs import InputError
 from helpers.models import Architecture
 from helpers.training import Recipe, train
 
@@ -64,7 +65,12 @@ class Trained:
 
 
 def train_run(run: Run, pairs: dict[str, Pairs], device: str, words: frozenset[str]) -> Trained:
-    """Train a run in this process; `words` are those of its description, for the fingerprint."""
+    """Train a run in this process; `words` are those of its description, for the fingerprint.
+
+    Raises InputError where torch was in use before helpers could tell it which instructions to use.
+    """
+    if "AVX512" in torch.backends.cpu.get_cpu_capability():
+        raise InputError("torch was used before helpers was imported; start the kernel again and import helpers first.")
     rows, network = train(run.model.architecture, run.model.recipe, pairs, stream(run.seed, run.round, run.fold), device)
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     return Trained(rows, weights, fingerprint.of_code(words))

@@ -10,7 +10,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from helpers import store
-from helpers.experiments import read_models, run_rounds
+from helpers.architectures import read_models
+from helpers.experiments import run_rounds
 from helpers.inputs import InputError
 
 pytestmark = pytest.mark.slow

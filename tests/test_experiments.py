@@ -10,8 +10,10 @@ import pytest
 import yaml
 from conftest import made_digits
 
-from helpers import experiments, store, training
-from helpers.experiments import FOUR_WAY, read_models, run_rounds, trained, training_seconds
+from helpers import architectures, experiments, runs as run_module, store, training
+from helpers.architectures import FOUR_WAY, read_models
+from helpers.experiments import run_rounds, trained
+from helpers.runs import Run
 from helpers.inputs import ROOT, InputError
 
 TINY = {"layers": [{"linear": 10}], "recipe": {"optimizer": "adam", "learning_rate": 0.003, "epochs": 2}}
@@ -24,8 +26,8 @@ def models():
 
 def count_trainings(monkeypatch):
     trained = []
-    real = experiments.train
-    monkeypatch.setattr(experiments, "train", lambda *a, **k: trained.append(1) or real(*a, **k))
+    real = run_module.train
+    monkeypatch.setattr(run_module, "train", lambda *a, **k: trained.append(1) or real(*a, **k))
     return trained
 
 
@@ -33,22 +35,14 @@ def test_the_table_is_tidy(models, setting):
     table = run_rounds(models, setting)
     assert len(table) == 4 * 2 * 2
     assert list(dict.fromkeys(table.model)) == list(FOUR_WAY)
-    assert table.columns[:8].tolist() == [
-        "model",
-        "family",
-        "sharing",
-        "auxiliary",
-        "parameters",
-        "pairs",
-        "round",
-        "epoch",
-    ]
+    of_the_run = ["images", "strict", "pairs", "seed", "round", "run", "epoch"]
+    assert table.columns[:12].tolist() == ["model", "family", "sharing", "auxiliary", "parameters", *of_the_run]
     assert not table.isna().any().any()
     assert not table.duplicated(["model", "round", "epoch"]).any()
 
 
 def test_all_models_of_a_round_see_the_same_pairs(models, setting):
-    runs = [experiments.Run(model, 0, 1).pairs(setting.digits) for model in models]
+    runs = [Run(model, 0, 1).pairs(setting.digits) for model in models]
     assert all(pairs["train"].images is runs[0]["train"].images for pairs in runs)
 
 
@@ -59,8 +53,6 @@ def test_a_second_run_trains_nothing_and_says_the_same(models, setting, monkeypa
     again = run_rounds(models, setting)
     assert len(trainings) == 8
     assert first.to_csv() == again.to_csv()
-    assert len(training_seconds(models, setting)) == 8
-    assert len(trainings) == 8
 
 
 def test_only_what_is_missing_or_damaged_is_trained(models, setting, monkeypatch, runs, capsys):
@@ -77,14 +69,14 @@ def test_only_what_is_missing_or_damaged_is_trained(models, setting, monkeypatch
 
 
 def test_every_run_that_finished_before_a_failure_is_kept(models, setting, monkeypatch, runs):
-    real = experiments.train
+    real = run_module.train
     left = iter(range(3))
 
     def fails_at_the_fourth(*arguments, **options):
         next(left)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(experiments, "train", fails_at_the_fourth)
+    monkeypatch.setattr(run_module, "train", fails_at_the_fourth)
     with pytest.raises((RuntimeError, StopIteration)):
         run_rounds(models, setting)
     assert len(list(runs.glob("*.run"))) == 3
@@ -92,27 +84,24 @@ def test_every_run_that_finished_before_a_failure_is_kept(models, setting, monke
 
 def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
     model = models[0]
-    base = experiments.Run(model, 0, 0)
-    others = [
-        experiments.Run(model, 1, 0),
-        experiments.Run(model, 0, 1),
-        experiments.Run(model, 0, 0, fold=(0, 5)),
-        experiments.Run(replace(model, pairs=500), 0, 0),
-        experiments.Run(replace(model, recipe=replace(model.recipe, learning_rate=0.5)), 0, 0),
-        experiments.Run(replace(model, architecture=replace(model.architecture, strict=True)), 0, 0),
-    ]
-    names = {store.name_of(run.description(setting.digits, "cpu")) for run in [base, *others]}
-    names.add(store.name_of(base.description(digits, "cpu")))
-    names.add(store.name_of(base.description(setting.digits, "cuda")))
+    strict = replace(model, architecture=replace(model.architecture, strict=True))
+    faster = replace(model, recipe=replace(model.recipe, learning_rate=0.5))
+    changed = [Run(model, 1, 0), Run(model, 0, 1), Run(model, 0, 0, fold=(0, 5)), Run(replace(model, pairs=500), 0, 0)]
+    changed += [Run(faster, 0, 0), Run(strict, 0, 0), Run(model, 0, 0)]
+
+    def name(run, of=setting):
+        return experiments._named(run, of)[0]
+
+    names = {name(run) for run in changed}
+    names |= {name(changed[-1], replace(setting, digits=digits)), name(changed[-1], replace(setting, device="cuda"))}
     assert len(names) == 9
-    renamed = replace(model, name="other", labels={})
-    assert store.name_of(experiments.Run(renamed, 0, 0).description(setting.digits, "cpu")) in names
+    assert name(Run(replace(model, name="other", labels={}), 0, 0)) in names
 
 
 def test_folds_hold_out_training_pairs(models, setting):
     table = run_rounds(models[:1], replace(setting, rounds=1), folds=4)
     assert table.fold.unique().tolist() == [0, 1, 2, 3]
-    pairs = experiments.Run(models[0], 0, 0, (1, 4)).pairs(setting.digits)
+    pairs = Run(models[0], 0, 0, (1, 4)).pairs(setting.digits)
     assert {name: len(part) for name, part in pairs.items()} == {"train": 750, "test": 1000, "validation": 250}
     assert {"validation_accuracy", "test_accuracy"} <= set(table.columns)
 
@@ -120,7 +109,7 @@ def test_folds_hold_out_training_pairs(models, setting):
 def test_three_digits_in_order_are_learnt_like_two(setting):
     own = {**TINY, "head": "order", "models": {"three": {"auxiliary": 1.0, "epochs": 6}}}
     models = read_models(own, images=3, pairs=600)
-    drawn = experiments.Run(models[0], 0, 0).pairs(replace(setting, digits=made_digits(3000, 3000)).digits)
+    drawn = Run(models[0], 0, 0).pairs(replace(setting, digits=made_digits(3000, 3000)).digits)
     assert drawn["train"].images.shape == (600, 3, 14, 14)
     table = run_rounds(models, replace(setting, digits=made_digits(3000, 3000), rounds=1))
     assert table.test_accuracy.iloc[-1] > 0.9
@@ -128,9 +117,9 @@ def test_three_digits_in_order_are_learnt_like_two(setting):
 
 def test_the_trained_network_is_the_one_of_the_table(models, setting):
     table = run_rounds(models, setting)
-    network, pairs = trained(models[3], setting, round=1)
+    networks, pairs = trained(models[3:], setting, round=1)
     last = table[(table.model == "both") & (table["round"] == 1)].iloc[-1]
-    assert training.evaluate(network, pairs["test"])["accuracy"] == last.test_accuracy
+    assert training.evaluate(networks["both"], pairs["test"])["accuracy"] == last.test_accuracy
 
 
 @pytest.mark.slow
@@ -148,7 +137,8 @@ def test_workers_order_and_resumption_change_no_byte(models, setting, monkeypatc
 
 SCRIPT = """
 import sys
-from helpers.experiments import Setting, read_models, run_rounds
+from helpers.architectures import read_models
+from helpers.experiments import Setting, run_rounds
 sys.path.insert(0, {tests!r})
 from conftest import made_digits
 models = read_models("mlp", epochs=30)
@@ -202,24 +192,25 @@ def test_an_architecture_of_ones_own_is_read_from_a_file(tmp_path):
     path.write_text(yaml.safe_dump(TINY))
     models = read_models(str(path), epochs=7)
     assert [model.name for model in models] == list(FOUR_WAY)
-    assert {model.labels["family"] for model in models} == {"mine"}
+    assert {model.labels["family"] for model in models} == {"own-mine"}
     assert {model.recipe.epochs for model in models} == {7}
 
 
 @pytest.mark.parametrize(
     ("architecture", "sentence"),
     [
-        ("convnett", "architecture: 'convnett' was given, allowed is .*convnet, .*m5, .*mlp"),
+        ("convnett", "architecture: 'convnett' was given, but there is no file /.*; allowed is .*convnet, .*m5, .*mlp"),
+        ("mine.yaml", "architecture: 'mine.yaml' was given, but there is no file /.*/mine.yaml; allowed is one of"),
         (
             {"layers": [{"linear": 10}], "optimiser": "adam"},
             "architecture own: 'optimiser' was given, allowed is one of",
         ),
         (
             {"layers": [{"linear": 10}], "recipe": {"lr": 1}},
-            "model neither: 'lr' was given, allowed is one of augmentation, auxiliary",
+            "recipe: 'lr' was given, allowed is one of optimizer, learning_rate",
         ),
         ({"layers": [{"linear": 11}]}, "the last layer gives 11 units"),
-        ({"layers": [{"linear": 10}], "recipe": {"settings": {"nesterow": True}}}, "settings: .*nesterow"),
+        ({"layers": [{"linear": 10}], "recipe": {"settings": {"nesterow": True}}}, "settings of the optimizer sgd: 'nesterow' was given, allowed is one of momentum"),
         ({}, "layers: .* was given, allowed is a list of layers"),
     ],
 )
