@@ -1,8 +1,9 @@
 # Every target does its own set-up. PYTHON names the interpreter for .venv (3.11 or newer).
+# Only `make published` and `make readme` change committed files.
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: report preview full published test lab benchmark readme clean-runs clean
+.PHONY: report preview published verify test lab readme clean-runs clean
 
 report: .venv/installed
 	$(BIN)/python -m helpers.report notebooks/plans/standard.yaml
@@ -10,12 +11,12 @@ report: .venv/installed
 preview: .venv/installed
 	$(BIN)/python -m helpers.report notebooks/plans/quick.yaml report/preview
 
-full: .venv/installed
-	$(BIN)/python -m helpers.report notebooks/plans/full.yaml
-
 published: .venv/installed
-	$(BIN)/python -m helpers.report notebooks/plans/published.yaml
-	$(BIN)/python -m helpers.readme
+	$(BIN)/python -m helpers.report notebooks/plans/published.yaml report/published
+	$(BIN)/python -m helpers.published publish report/published
+
+verify: .venv/installed
+	$(BIN)/python -m helpers.published verify
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -23,11 +24,8 @@ test: .venv/installed
 lab: .venv/installed
 	cd notebooks && ../$(BIN)/jupyter lab 00_start.ipynb
 
-benchmark: .venv/installed
-	$(BIN)/python -m helpers.benchmark
-
 readme: .venv/installed
-	$(BIN)/python -m helpers.readme
+	$(BIN)/python -m helpers.published readme
 
 clean-runs: .venv/installed
 	$(BIN)/python -c "from helpers import store; print(store.clear())"
@@ -38,5 +36,6 @@ clean:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12')"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@

@@ -1,7 +1,7 @@
 """The support module of the report, see README.md.
 
-Before torch is imported anywhere, its libraries are told which instructions to use, the same on all x86 processors: else
-they choose by processor, round otherwise, and training multiplies that. Then the sources of what trains are noted.
+Before torch is imported anywhere, its libraries are told which instructions to use, the same on all x86 processors:
+else they choose by processor, round otherwise, and training multiplies that. Then the sources of what trains are noted.
 """
 
 import os

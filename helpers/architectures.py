@@ -41,7 +41,7 @@ def read_models(
         own = known_keys(f"model {name}", described[name], ["sharing", "layers", "head", *of_recipe])
         own = {"sharing": True, "auxiliary": 0.0} | common | own | recipe
         sharing = one_of(f"model {name}: sharing", own.pop("sharing"), (True, False))
-        layers, head = own.pop("layers", content.get("layers")), own.pop("head", content.get("head", "linear"))
+        layers, head = (own.pop("layers", content.get("layers")), own.pop("head", content.get("head", "linear")))
         network = Architecture(tuple(layers or ()), sharing, images, head, strict)
         make_optimizer(Recipe(**own), build(network))  # a description at fault is refused here, before any training
         labels = {"family": family, "sharing": sharing, "auxiliary": own["auxiliary"]}
@@ -112,5 +112,3 @@ def _widened(layers: tuple, width: int) -> tuple:
         by_kind = {"conv1d": {"channels": width}, "conv2d": {"channels": width}, "linear": {"units": width}}
         sized.append({kind: settings | by_kind[kind]} if kind in by_kind else layer)
     return (*sized, layers[-1])
-
-

@@ -56,8 +56,8 @@ def m6_in_words(final: pd.DataFrame, gains: pd.DataFrame) -> str:
     six, five = effects.share(accuracy.M6.dropna()), effects.share(accuracy.M5.dropna())
     step = gains.loc[gains.gain.idxmax()]
     return (
-        f"Under the same rules M6, with {size['M6']:,} parameters, is right in {six} of the test pairs where M5 is right "
-        f"in {five} ({effects.gain((accuracy.M6 - accuracy.M5).dropna())}); the largest step on the way, "
+        f"Under the same rules M6, with {size['M6']:,} parameters, is right in {six} of the test pairs where M5 is "
+        f"right in {five} ({effects.gain((accuracy.M6 - accuracy.M5).dropna())}); the largest step on the way, "
         f"“{step.model}”, brings {effects.Estimate(step.gain, step.half_width)}."
     )
 
@@ -154,7 +154,9 @@ def number_claims(ours: pd.DataFrame) -> list[dict]:
         theirs = reports()["first"]["table_1"][model]
         count = int(rows.parameters.iloc[0])
         same = YES if count == theirs["parameters"] else NO
-        judged.append(_claim("first", "Table I", f"{model} has {theirs['parameters']:,} parameters", f"{count:,}", same))
+        judged.append(
+            _claim("first", "Table I", f"{model} has {theirs['parameters']:,} parameters", f"{count:,}", same)
+        )
         for row in rows[rows.reading == nearest].itertuples():
             percent = "accuracy" in row.measure
             scale, form, unit = (100, "{:.1f}", " %") if percent else (1, "{:.3f}", "")

@@ -57,7 +57,13 @@ def in_order(digits: Tensor, strict: bool = False) -> Tensor:
 
 @lru_cache(maxsize=64)
 def draw_round(
-    digits: Digits, seed: int, round: int, pairs: int = 1000, images: int = 2, strict: bool = False, test_pairs: int = 1000
+    digits: Digits,
+    seed: int,
+    round: int,
+    pairs: int = 1000,
+    images: int = 2,
+    strict: bool = False,
+    test_pairs: int = 1000,
 ) -> tuple[Pairs, Pairs]:
     """Draw one round's training and test examples; no digit is drawn twice.
 

@@ -134,7 +134,7 @@ def differences(final: pd.DataFrame, pairs: dict[str, tuple[str, str]], metric: 
 
 
 def rung_gains(final: pd.DataFrame, order: list[str], metric: str = "test_accuracy") -> pd.DataFrame:
-    """Gain of every model in `order` over the one before it, paired by round: `model`, `gain`, `half_width`, `rounds`."""
+    """Gain of every model in `order` over the one before it: `model`, `gain`, `half_width`, `rounds`."""
     steps = differences(final, {after: (after, before) for before, after in pairwise(order)}, metric)
     rows = [(model, *mean_interval(values), len(values)) for model, values in steps.items()]
     return pd.DataFrame(rows, columns=["model", "gain", "half_width", "rounds"]).round(6)

@@ -4,7 +4,6 @@ Runs are independent, each in one thread of its own process: on one core, on all
 """
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -75,7 +74,7 @@ def run_rounds(models: Iterable[Model], setting: Setting, folds: int = 0, only_f
     runs = [Run(model, setting.seed, r, fold) for model in models for r in range(setting.rounds) for fold in splits]
     parameters = {id(model): count_parameters(build(model.architecture)) for model in models}
     tables = []
-    for run, (name, rows, _) in zip(runs, _finish(runs, setting), strict=True):
+    for run, (name, rows, _) in zip(runs, finish(runs, setting), strict=True):
         who = {"model": run.model.name, **run.model.labels, "parameters": parameters[id(run.model)]}
         what = {"images": run.model.architecture.images, "strict": run.model.architecture.strict}
         what |= {"pairs": run.model.pairs, "seed": run.seed, "round": run.round}
@@ -88,7 +87,7 @@ def trained(models: Iterable[Model], setting: Setting, round: int = 0) -> tuple[
     """The networks of one round after their last epoch, by the models' names, and the round's pairs (of the last)."""
     runs = [Run(model, setting.seed, round) for model in models]
     networks = {}
-    for run, (_, _, weights) in zip(runs, _finish(runs, setting, weights=True), strict=True):
+    for run, (_, _, weights) in zip(runs, finish(runs, setting, weights=True), strict=True):
         networks[run.model.name] = build(run.model.architecture)
         networks[run.model.name].load_state_dict(weights)
     return {name: network.eval() for name, network in networks.items()}, runs[-1].pairs(setting.digits)
@@ -103,11 +102,11 @@ def predictions(model: Model, setting: Setting) -> pd.DataFrame:
     """
     runs = [Run(model, setting.seed, r) for r in range(setting.rounds)]
     names = [_named(run, setting)[0][:SHORT] for run in runs]
-    if missing := [run for run, name in zip(runs, names, strict=True) if name not in _published("pair")]:
-        _finish(missing, setting, weights=True)  # all at once
+    if missing := [run for run, name in zip(runs, names, strict=True) if name not in published("pair")]:
+        finish(missing, setting, weights=True)  # all at once
     tables = []
     for run, name in zip(runs, names, strict=True):
-        said = _published("pair").get(name)
+        said = published("pair").get(name)
         if said is None:
             said = _predicted(*trained([model], setting, run.round), model.name)
         tables.append(said.assign(model=model.name, round=run.round, run=name))
@@ -132,12 +131,12 @@ def _predicted(networks: dict[str, Network], pairs: dict[str, Pairs], name: str)
 def _named(run: Run, setting: Setting) -> tuple[str, dict, frozenset[str]]:
     """A run's name, its description, and the words of it that decide which code counts."""
     description = run.description(setting.digits, setting.device)
-    words = frozenset(re.findall(r"\w+", str([description["architecture"], description["recipe"]])))
-    return store.name_of(description, fingerprint.of_code(words)), description, words
+    words = fingerprint.words_of(description)
+    return fingerprint.name_of(description, fingerprint.of_code(words)), description, words
 
 
 @lru_cache
-def _published(key: str) -> dict[str, pd.DataFrame]:
+def published(key: str) -> dict[str, pd.DataFrame]:
     """The rows of each run in the committed tables, by its shortened name; `key` is the first column of a result."""
     found = {}
     for path in sorted(PUBLISHED.glob("*.csv")):
@@ -149,26 +148,26 @@ def _published(key: str) -> dict[str, pd.DataFrame]:
     return found
 
 
-def _finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tuple[str, pd.DataFrame, dict | None]]:
+def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tuple[str, pd.DataFrame, dict | None]]:
     """Every run's name, rows and weights, in order: published, stored, or trained now and stored at once.
 
     The published have no weights; they are trained where `weights` are wanted.
     """
     named = [_named(run, setting) for run in runs]
-    found, published, missing = {}, 0, {}
+    found, taken, missing = {}, 0, {}
     for run, (name, description, words) in zip(runs, named, strict=True):
         if name in found or name in missing:
             continue
-        rows = None if weights else _published("epoch").get(name[:SHORT])
+        rows = None if weights else published("epoch").get(name[:SHORT])
         if rows is not None and rows.epoch.tolist() == run.model.recipe.epochs_measured():
-            found[name], published = (rows, None), published + 1
+            found[name], taken = (rows, None), taken + 1
         elif (stored := store.read(name)) is not None:
             found[name] = stored
         else:
             missing[name] = (run, description, words)
-    if published or missing:
-        stored = len(found) - published
-        print(f"{published} runs published, {stored} stored, {len(missing)} trained now", file=sys.stderr, flush=True)
+    if taken or missing:
+        stored = len(found) - taken
+        print(f"{taken} runs published, {stored} stored, {len(missing)} trained now", file=sys.stderr, flush=True)
     if missing:
         for run, _, _ in missing.values():
             run.pairs(setting.digits)  # too few digits are refused before anything is trained

@@ -32,7 +32,7 @@ def answers(networks: dict[str, Network], pair: Tensor) -> dict[str, tuple[float
     return given
 
 
-def still(networks: dict[str, Network], pair: Tensor) -> Figure:
+def still(networks: dict[str, Network], pair: Tensor, strict: bool = False) -> Figure:
     """A pair [2, 14, 14] and, for each network, both digits' probabilities and its answer."""
     given = answers(networks, pair)
     figure, axes = plt.subplots(1, 1 + len(given), figsize=(plots.WIDTH, 2.7), width_ratios=[2.2] + [3] * len(given))
@@ -43,8 +43,8 @@ def still(networks: dict[str, Network], pair: Tensor) -> Figure:
         for side, (label, shift, alpha) in enumerate((("first", -0.2, 0.45), ("second", 0.2, 1.0))):
             colour = plots.style(name)[0]
             ax.bar(np.arange(CLASSES) + shift, 100 * digits[side], 0.4, color=colour, alpha=alpha, label=label)
-        answer = "yes" if probability > 0.5 else "no"
-        ax.set_title(f"{name}: first ≤ second? {answer} ({100 * probability:.0f} %)")
+        answer, sign = "yes" if probability > 0.5 else "no", "<" if strict else "≤"
+        ax.set_title(f"{name}: first {sign} second? {answer} ({100 * probability:.0f} %)")
         ax.set(xticks=range(CLASSES), ylim=(0, 105), xlabel="class", ylabel="probability (%)")
         ax.legend(fontsize="small")
     return figure
@@ -68,7 +68,7 @@ def explore(networks: dict[str, Network], pairs: Pairs) -> widgets.Widget:
 
     def answer() -> None:
         picture = io.BytesIO()
-        figure = still(networks, pair)
+        figure = still(networks, pair, pairs.strict)
         figure.savefig(picture, format="png", dpi=100)
         plt.close(figure)
         view.value = picture.getvalue()

@@ -1,7 +1,7 @@
-"""What trains a run, as a hash: the code that this process has loaded and the versions of torch and numpy.
+"""A run's name: a hash of its description, of the code that this process has loaded and of torch and numpy's versions.
 
-The sources are read when the first of helpers is imported, and have to be the same still when the first run is named: so
-they are what was loaded in between. Whatever is edited later in a live kernel is not what trains there, and changes no name.
+The sources are read when the first of helpers is imported, and have to be the same still when the first run is named:
+so they are what was loaded in between. What is edited later in a live kernel does not train there, and changes no name.
 """
 
 import ast
@@ -20,7 +20,6 @@ from helpers.inputs import InputError
 START = "runs"  # the module from which all that a run can reach is imported
 ENTRIES = ("train_run", "draw_round")  # what is called from outside of the code that trains
 TABLES = ("LAYERS", "HEADS", "OPTIMIZERS", "LOSSES", "SCHEDULES", "AUGMENTATIONS")  # a run names what it takes of them
-
 IMPORT = r"(?m)^\s*(?:from|import)\s+(?:helpers\b|\.)(?:[^\n(]*\([^)]*\)|[^\n]*)"
 
 
@@ -31,43 +30,58 @@ def _read_all() -> dict[str, str]:
 SOURCES = _read_all()
 
 
-def loaded() -> dict[str, str]:
-    """The source of every helper that a run can reach. Raises InputError where it may not be what is loaded."""
-    sources, specs = _first_seen()
-    if any(sys.modules[name].__spec__ is not spec for name, spec in specs.items()):
-        raise InputError("Code of helpers/ was loaded a second time; start the kernel again.")
-    return sources
+def name_of(description: dict, code: str) -> str:
+    """The name of the run with this description (plain data), trained by this code (of `of_code`)."""
+    return hashlib.sha256(json.dumps({"run": description, "code": code}, sort_keys=True).encode()).hexdigest()
 
 
-@lru_cache
-def _first_seen() -> tuple[dict, dict]:
-    reached, waiting, now = {}, {"__init__", START}, _read_all()
-    while waiting:
-        name = waiting.pop()
-        if now.get(name) != SOURCES[name]:
-            raise InputError(f"helpers/{name}.py was changed while this process was loading; start the kernel again.")
-        reached[name] = SOURCES[name]
-        imports = " ".join(re.findall(IMPORT, SOURCES[name]))
-        waiting |= (set(re.findall(r"\w+", imports)) & SOURCES.keys()) - reached.keys()
-    modules = [import_module(f"helpers.{name}".removesuffix(".__init__")) for name in reached]
-    return reached, {module.__name__: module.__spec__ for module in modules}
+def words_of(description: dict) -> frozenset[str]:
+    """The words of a run's description that may name entries of TABLES."""
+    return frozenset(re.findall(r"\w+", json.dumps([description["architecture"], description["recipe"]])))
 
 
 def of_code(words: frozenset[str]) -> str:
-    """SHA-256 of what is loaded and of the versions of torch and numpy, for a run whose description has these words."""
-    return _hash(tuple(sorted(loaded().items())), words)
+    """Hash of what a run with these words in its description can reach. Raises InputError where that is not loaded."""
+    if any(sys.modules[name].__spec__ is not spec for name, spec in _first_loaded().items()):
+        raise InputError("Code of helpers/ was loaded a second time; start the kernel again.")
+    return hash_of(tuple(sorted(reached().items())), words)
 
 
 @lru_cache
-def _hash(sources: tuple, words: frozenset[str]) -> str:
-    """Everything counts but what certainly cannot matter: comments, layout, docstrings, entries of TABLES that the run
+def reached() -> dict[str, str]:
+    """The source of every helper that a run can reach, by the imports in them, wherever they stand."""
+    found, waiting = {}, {"__init__", START}
+    while waiting:
+        name = waiting.pop()
+        found[name] = SOURCES[name]
+        imports = " ".join(re.findall(IMPORT, SOURCES[name]))
+        waiting |= (set(re.findall(r"\w+", imports)) & SOURCES.keys()) - found.keys()
+    return found
+
+
+@lru_cache
+def _first_loaded() -> dict:
+    """What marks a module as loaded once, for all that are reached, once it is sure that SOURCES was loaded."""
+    modules = [import_module(f"helpers.{name}".removesuffix(".__init__")) for name in reached()]
+    now = _read_all()
+    for name, source in reached().items():
+        if now.get(name) != source:
+            raise InputError(f"helpers/{name}.py was changed while this process was loading; start the kernel again.")
+    return {module.__name__: module.__spec__ for module in modules}
+
+
+@lru_cache
+def hash_of(sources: tuple, words: frozenset[str]) -> str:
+    """SHA-256 of sources, ((name, text), ...), and of the versions of torch and numpy, for a run with these words.
+
+    Everything counts but what certainly cannot matter: comments, layout, docstrings, entries of TABLES that the run
     does not name, and functions and classes whose name the rest of the code does not contain.
     """
     statements = [node for _, source in sources for node in ast.parse(source).body]
     parts = [(_own_name(node), json.dumps(_plain(node, words))) for node in statements]
     before = []
     while len(before) != len(parts):
-        before, mentions = parts, Counter(w for name, code in parts for w in set(re.findall(r"\w+", code)) - {name})
+        before, mentions = (parts, Counter(w for name, code in parts for w in set(re.findall(r"\w+", code)) - {name}))
         parts = [(name, code) for name, code in before if name is None or name in ENTRIES or mentions[name]]
     versions = [version(package).split("+")[0] for package in ("torch", "numpy")]
     return hashlib.sha256(json.dumps([versions, parts]).encode()).hexdigest()

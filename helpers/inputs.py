@@ -39,7 +39,7 @@ def one_of(name: str, value, allowed) -> str:
 
 
 def list_of(name: str, values, check, *limits) -> list:
-    """Return `values` if it is a list all of whose entries pass `check`, e.g. `number`, else raise InputError."""
+    """Return `values` if it is a list whose entries all pass `check`, e.g. `number`, else raise InputError."""
     if not isinstance(values, list | tuple):
         raise InputError(
             f"{name}: {values!r} was given, allowed is a list; with papermill it is given as -y '{name}: [1, 2]'."

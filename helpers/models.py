@@ -267,7 +267,7 @@ def named_part(what: str, entry, table: dict, *arguments) -> tuple:
 
 
 def check_settings(where: str, function, settings, before: int, more: tuple = ()) -> None:
-    """Refuse settings that `function` does not know, and their lack, beside the `before` arguments it is given first."""
+    """Refuse settings that `function` does not know, and their lack, beside its first `before` arguments."""
     parameters = list(inspect.signature(function).parameters.values())[before:]
     known_keys(where, settings, [*(p.name for p in parameters), *more])
     for parameter in parameters:

@@ -61,7 +61,7 @@ class Page:
         looked = " nor in ".join(map(str, places))
         raise InputError(f"output: the table {name} is not in {looked}; run the notebook that writes it first.")
 
-    def figure(self, figure: plt.Figure, name: str, caption: str, alt: str, **values) -> None:
+    def figure(self, figure: plt.Figure, name: str, caption: str, alt: str, /, **values) -> None:
         """Keep a figure as figures/NAME.png (200 dpi) and .svg, and show it above its caption.
 
         `caption` says what is shown, `alt` the same to those who cannot see it; both have places for `values`.
@@ -80,13 +80,13 @@ class Page:
         words = f"<figcaption>{filled(caption, values)} <small>{html.escape(self.origin)}</small></figcaption>"
         display(HTML(f'<figure id="{name}"><div class="scroll">{shown}</div>{words}</figure>'))
 
-    def table(self, table: pd.DataFrame, caption: str, classes: str = "", **values) -> None:
+    def table(self, table: pd.DataFrame, caption: str, /, classes: str = "", **values) -> None:
         """Show a table, its numbers formatted by the caller, below its caption."""
         body = table.rename_axis(None).to_html(border=0, escape=False, classes=classes)
         words = f"<figcaption>{filled(caption, values)} <small>{html.escape(self.origin)}</small></figcaption>"
         display(HTML(f'<figure class="table">{words}<div class="scroll">{body}</div></figure>'))
 
-    def finding(self, text: str, holds: bool = True, otherwise: str = "", **values) -> None:
+    def finding(self, text: str, /, holds: bool = True, otherwise: str = "", **values) -> None:
         """Show a paragraph of Markdown: `text` where the numbers bear it out, else `otherwise`."""
         display(Markdown(filled(text if holds else otherwise, values)))
 
@@ -119,7 +119,11 @@ def _refuse_unknown_parameters() -> None:
     history = shell.user_ns.get("In", []) if shell else []
     if len(history) > 2 and history[2].startswith("# Parameters"):
         declared, given = (
-            [target.id for node in ast.parse(cell).body for target in getattr(node, "targets", [getattr(node, "target", 0)])]
+            [
+                target.id
+                for node in ast.parse(cell).body
+                for target in getattr(node, "targets", [getattr(node, "target", 0)])
+            ]
             for cell in history[1:3]
         )
         known_keys("parameters", dict.fromkeys(given), declared)

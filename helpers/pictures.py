@@ -15,9 +15,7 @@ from helpers.plots import WIDTH
 def digit_images(images, titles, columns: int = 10, height: float | None = None) -> plt.Figure:
     """Pictures [N, H, W] in rows of `columns`, each under its title."""
     rows = math.ceil(len(images) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, height or rows * (WIDTH / columns + 0.3)), squeeze=False
-    )
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height or rows * (WIDTH / columns + 0.3)), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for ax, image, title in zip(axes.flat, images, titles, strict=False):

@@ -144,7 +144,7 @@ def ladder(final: pd.DataFrame, rungs: list[str], others: list[str], ax: plt.Axe
 def by_size(final: pd.DataFrame, size: str, metric: str, ax: plt.Axes) -> plt.Axes:
     """A metric of the last epoch against a size, one line per `network`."""
     networks, ticks = list(dict.fromkeys(final.network)), sorted(final[size].unique())
-    step = (ticks[-1] / ticks[0]) ** 0.012
+    step = (ticks[-1] / ticks[0]) ** 0.016
     for turn, network in enumerate(networks):
         aside = step ** (turn - (len(networks) - 1) / 2)  # side by side
         parts = [final[(final.network == network) & (final[size] == tick)] for tick in ticks]
@@ -152,10 +152,10 @@ def by_size(final: pd.DataFrame, size: str, metric: str, ax: plt.Axes) -> plt.Ax
         label = [network] + [None] * len(ticks)
         look = style(network)
         means = [
-            dots(ax, place, values_of(part, metric), look, 0, label=name)
+            dots(ax, place, values_of(part, metric), look, 0.012 * place, label=name)
             for place, part, name in zip(places, parts, label, strict=False)
         ]
-        ax.plot(places, means, look[2], color=look[0])
+        ax.plot([1.012 * place for place in places], means, look[2], color=look[0])
     ax.set_xscale("log")
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
@@ -193,7 +193,9 @@ def frontier(points: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
         interval(ax, row.parameters, error, 100 * row.half_width, look)
         right = row.parameters < 30_000
         place = (9 if right else -8, -13 if right or others else 6)
-        _note(ax, f"{row.model}: {100 * row.accuracy:.1f} %", (row.parameters, error), place, "left" if right else "right")
+        _note(
+            ax, f"{row.model}: {100 * row.accuracy:.1f} %", (row.parameters, error), place, "left" if right else "right"
+        )
     errors = 1 - points.accuracy
     ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error (%)")
     ax.set(ylim=(60 * errors.min(), 160 * errors.max()))
@@ -201,7 +203,7 @@ def frontier(points: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
     ax.minorticks_off()
     ax.invert_yaxis()
     ax.axvline(70_000, color="0.3", linestyle="--", linewidth=1)
-    _note(ax, "limit", (70_000, ax.get_ylim()[0]), (-4, 6), "right")
+    _note(ax, "limit", (70_000, ax.get_ylim()[1]), (-4, -12), "right")
     return ax
 
 
@@ -307,5 +309,6 @@ def confusion(predictions: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
     hidden = table.mask(np.eye(CLASSES, dtype=bool))
     words = {"annot": True, "fmt": ".1f", "annot_kws": {"size": 7.5}}
     sns.heatmap(hidden, **words, cmap="Blues", cbar=False, ax=ax, square=True, linewidths=0.5)
+    ax.grid(False)
     ax.set(xlabel="class named", ylabel="class", title="wrong names (% of the class's digits)")
     return ax

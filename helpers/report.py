@@ -23,6 +23,7 @@ from joblib import Parallel, delayed
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
+from helpers import published
 from helpers.inputs import ROOT, InputError, from_here, known_keys, writable_folder
 from helpers.sources import load_digits
 
@@ -250,6 +251,7 @@ def _page(plan: dict, plan_name: str, source: str, commit: str, sections: list[d
         pygments={name: HtmlFormatter(style=style).get_style_defs(".highlight") for name, style in themes.items()},
         versions=[("Python", platform.python_version()), *((name, version(name)) for name in SHOWN_VERSIONS)],
         commit=commit,
+        published=published.state(),
     )
 
 

@@ -71,6 +71,8 @@ def train_run(run: Run, pairs: dict[str, Pairs], device: str, words: frozenset[s
     """
     if "AVX512" in torch.backends.cpu.get_cpu_capability():
         raise InputError("torch was used before helpers was imported; start the kernel again and import helpers first.")
-    rows, network = train(run.model.architecture, run.model.recipe, pairs, stream(run.seed, run.round, run.fold), device)
+    rows, network = train(
+        run.model.architecture, run.model.recipe, pairs, stream(run.seed, run.round, run.fold), device
+    )
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     return Trained(rows, weights, fingerprint.of_code(words))

@@ -57,7 +57,7 @@ def load_digits(source: str = "auto") -> Digits:
         return _from_folder(source)
     looked = f" (there is no folder {from_here(source)})" if isinstance(source, str) and source else ""
     raise InputError(
-        f"source: {source!r} was given, allowed is one of {', '.join(SOURCES)} or a folder that holds IDX files{looked}."
+        f"source: {source!r} was given, allowed is one of {', '.join(SOURCES)} or a folder of IDX files{looked}."
     )
 
 

@@ -28,11 +28,6 @@ def folder() -> Path:
     return from_here(named) if named else ROOT / "data" / "runs"
 
 
-def name_of(description: dict, code: str) -> str:
-    """The name of the run with this description (plain data) and code (of `fingerprint.of_code`): a SHA-256."""
-    return hashlib.sha256(json.dumps({"run": description, "code": code}, sort_keys=True).encode()).hexdigest()
-
-
 def write(name: str, description: dict, trained: Trained) -> None:
     """Store a finished run at once. Raises InputError where the disk refuses, e.g. because it is full."""
     table = pd.DataFrame(trained.rows)
@@ -86,6 +81,14 @@ def read(name: str) -> tuple[pd.DataFrame, dict] | None:
     rows = pd.DataFrame(content["rows"], columns=content["columns"].tolist()).astype({"epoch": int})
     weights = {key.removeprefix("weight "): value for key, value in content.items() if key.startswith("weight ")}
     return rows, {key: torch.from_numpy(value) for key, value in weights.items()}
+
+
+def description_of(short: str) -> dict | None:
+    """The description of the run whose name begins so; None where it is not in the store."""
+    for path in folder().glob(f"{short}*.run"):
+        with np.load(io.BytesIO(path.read_bytes()[32:]), allow_pickle=False) as file:
+            return json.loads(str(file["description"]))
+    return None
 
 
 def clear() -> str:

@@ -192,7 +192,7 @@ def _measured(network: Network, recipe: Recipe, pairs: dict[str, Pairs], seen: d
 
 @torch.no_grad()
 def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe, device: str) -> dict[str, float]:
-    """As `evaluate`, but with dropout and batch statistics as in training; network and random state stay as they were."""
+    """As `evaluate`, but with dropout and batch statistics as in training; all is put back as it was."""
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     with random_state_kept(device):
         network.train()

@@ -28,9 +28,10 @@ RECIPES = ("table_2", "tuned")
 def search(models: Iterable[Model], setting: Setting, trials: int, folds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Try the same `trials` points of the search space for every model, on all `folds` splits of every round.
 
-    Returns one row per model and trial: `model`, `family`, `trial`, what was tried, and the number of `epochs` up to the
-    recipe's at which the validation accuracy is highest, with `validation_accuracy` (share of 1) and `validation_loss`
-    (nats) there, means over splits and rounds; and the table of all runs. Raises InputError for what cannot be tuned.
+    Returns one row per model and trial: `model`, `family`, `trial`, what was tried, and the number of `epochs` up to
+    the recipe's at which the validation accuracy is highest, with `validation_accuracy` (share of 1) and
+    `validation_loss` (nats) there, means over splits and rounds; and the table of all runs. Raises InputError for what
+    cannot be tuned.
     """
     models, points = list(models), design(whole_number("trials", trials, 1), setting.seed)
     whole_number("folds", folds, 2, min(model.pairs for model in models))

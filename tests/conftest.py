@@ -11,7 +11,7 @@ from selenium import webdriver
 from helpers import store
 from helpers.digits import Digits, make_digits
 from helpers.experiments import Setting
-from helpers.sources import FILES, FOLDER_VARIABLE
+from helpers.sources import FILES
 
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 
@@ -68,7 +68,7 @@ def write_plan(path, **plan):
 def made_folder(tmp_path_factory, many_digits):
     """The made digits as a folder of IDX files."""
     folder = tmp_path_factory.mktemp("Made")
-    parts = many_digits.train_images, many_digits.train_labels, many_digits.test_images, many_digits.test_labels
+    parts = (many_digits.train_images, many_digits.train_labels, many_digits.test_images, many_digits.test_labels)
     for name, array in zip(FILES, parts, strict=True):
         write_idx(folder / name, array)
     return folder

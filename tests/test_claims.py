@@ -3,23 +3,25 @@
 import pandas as pd
 import pytest
 
-from helpers import reproduction, statistics
+from helpers import claims, effects
+from helpers.claims import NO, OPEN, YES
 from helpers.inputs import InputError
-from helpers.reproduction import NO, OPEN, YES
 
 
 def effects_table(sharing, auxiliary, interaction, half_width=0.01):
-    rows = zip(statistics.EFFECTS, (sharing, auxiliary, interaction), strict=True)
-    return pd.DataFrame([{"effect": e, "mean": m, "half_width": half_width, "p_holm": 0.001} for e, m in rows])
+    rows = zip(effects.EFFECTS, (sharing, auxiliary, interaction), strict=True)
+    return pd.DataFrame(
+        [{"effect": e, "mean": m, "half_width": half_width, "p_holm": 0.001, "rounds": 9} for e, m in rows]
+    )
 
 
 def judged(accuracy, epochs):
-    families = ("convnet", *reproduction.BOTH)
+    families = ("convnet", "mlp", "conv")
     finals = pd.DataFrame({"model": ["M1", "M2", "M3", "M4"], "test_accuracy": [0.7, 0.8, 0.75, 0.79]})
-    claims = reproduction.effect_claims(
+    found = claims.effect_claims(
         dict.fromkeys(families, accuracy), dict.fromkeys(families, epochs), {"convnet": finals}
     )
-    return {claim["claim"]: claim["verdict"] for claim in claims}
+    return {claim["claim"]: claim["verdict"] for claim in found}
 
 
 def test_claims_follow_the_sign_of_the_effects():
@@ -44,12 +46,12 @@ def test_the_size_of_the_gain_is_judged_by_its_interval():
 
 def made_rounds(offset):
     """Two epochs of three rounds of M1 whose every measure is the report's own plus an offset."""
-    theirs = reproduction.reports()["first"]["table_1"]["M1"]
+    theirs = claims.reports()["first"]["table_1"]["M1"]
     rows = []
     for r in range(3):
         for epoch in (1, 2):
             row = {"model": "M1", "parameters": theirs["parameters"], "round": r, "epoch": epoch}
-            for measure in reproduction.MEASURES:
+            for measure in claims.METRICS:
                 row[f"{measure}_training_mode"] = theirs[measure] + (r - 1) * 0.01 + (epoch - 1.5) * 0.1
                 row[measure] = theirs[measure] + offset + (r - 1) * 0.01
             rows.append(row)
@@ -57,8 +59,8 @@ def made_rounds(offset):
 
 
 def test_readings_take_the_last_epoch_or_the_mean_of_all():
-    ours = reproduction.table_one(made_rounds(0.1)).set_index(["reading", "measure"])
-    for measure in reproduction.MEASURES:
+    ours = claims.table_one(made_rounds(0.1)).set_index(["reading", "measure"])
+    for measure in claims.METRICS:
         assert ours.loc[("as theirs", measure), "ours"] == pytest.approx(
             ours.loc[("as theirs", measure), "theirs"], abs=1e-6
         )
@@ -69,17 +71,17 @@ def test_readings_take_the_last_epoch_or_the_mean_of_all():
 
 
 def test_the_nearer_reading_is_judged_number_by_number():
-    ours = reproduction.table_one(made_rounds(0.1))
-    assert reproduction.fit_of_readings(ours, "test_accuracy").idxmin() == "as theirs"
-    verdicts = pd.DataFrame(reproduction.number_claims(ours))
+    ours = claims.table_one(made_rounds(0.1))
+    assert claims.fit_of_readings(ours, "test_accuracy").idxmin() == "as theirs"
+    verdicts = pd.DataFrame(claims.number_claims(ours))
     assert (verdicts[~verdicts.claim.str.contains("Std")].verdict == YES).all()
     assert (verdicts[verdicts.claim.str.contains("Std")].verdict == OPEN).all()
 
 
 def test_every_model_of_table_one_has_the_five_counts_of_the_text():
-    first = reproduction.reports()["first"]
+    first = claims.reports()["first"]
     assert [row["parameters"] for row in first["table_1"].values()] == [66934, 33504, 66934, 33504, 66344]
-    assert len(reproduction.contradictions()) == 7
+    assert len(claims.reports()["contradictions"]) == 7
 
 
 @pytest.mark.parametrize(("plan", "shown"), [("published", True), ("standard", False), (None, False)])
@@ -91,4 +93,4 @@ def test_effects_of_tuned_networks_are_shown_where_the_same_plan_tuned_them(plan
             raise InputError("output: it is not there.")
         return pd.DataFrame({"source": ["MNIST"], "plan": [plan]})
 
-    assert ("tuned" in reproduction.effects(load)) is shown
+    assert ("tuned" in claims.family_effects(load)) is shown

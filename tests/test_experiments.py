@@ -1,20 +1,15 @@
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 import yaml
 from conftest import made_digits
 
-from helpers import architectures, experiments, runs as run_module, store, training
+from helpers import experiments, store, training
+from helpers import runs as run_module
 from helpers.architectures import FOUR_WAY, read_models
 from helpers.experiments import run_rounds, trained
+from helpers.inputs import InputError
 from helpers.runs import Run
-from helpers.inputs import ROOT, InputError
 
 TINY = {"layers": [{"linear": 10}], "recipe": {"optimizer": "adam", "learning_rate": 0.003, "epochs": 2}}
 
@@ -135,58 +130,6 @@ def test_workers_order_and_resumption_change_no_byte(models, setting, monkeypatc
     assert tables["one"] == tables["two"] == tables["resumed"]
 
 
-SCRIPT = """
-import sys
-from helpers.architectures import read_models
-from helpers.experiments import Setting, run_rounds
-sys.path.insert(0, {tests!r})
-from conftest import made_digits
-models = read_models("mlp", epochs=30)
-table = run_rounds(models, Setting(made_digits(2000, 2000), rounds=3, jobs=2))
-table.to_csv({out!r})
-"""
-
-
-def processes_of(store_folder) -> list[int]:
-    """Processes that carry this store in their environment: the script and its workers."""
-    found = []
-    for path in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{path}/environ", "rb") as file:
-                if str(store_folder).encode() in file.read():
-                    found.append(int(path))
-        except (OSError, ValueError):
-            continue
-    return [pid for pid in found if pid != os.getpid()]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_study_goes_on_where_it_stopped_and_leaves_no_worker(how, tmp_path, runs):
-    out = tmp_path / "table.csv"
-    script = SCRIPT.format(tests=str(ROOT / "tests"), out=str(out))
-    environment = os.environ | {store.FOLDER_VARIABLE: str(runs)}
-    process = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
-    wait_for(lambda: len(list(runs.glob("*.run"))) >= 2, 120)
-    process.send_signal(how)
-    process.wait(30)
-    wait_for(lambda: processes_of(runs) == [], 30)
-    kept = {path: path.stat().st_mtime_ns for path in runs.glob("*.run")}
-    assert 2 <= len(kept) < 12
-    subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert len(list(runs.glob("*.run"))) == 12
-    assert len(pd.read_csv(out)) == 12 * 30
-
-
-def wait_for(condition, seconds):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.05)
-
-
 def test_an_architecture_of_ones_own_is_read_from_a_file(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(TINY))
@@ -210,7 +153,10 @@ def test_an_architecture_of_ones_own_is_read_from_a_file(tmp_path):
             "recipe: 'lr' was given, allowed is one of optimizer, learning_rate",
         ),
         ({"layers": [{"linear": 11}]}, "the last layer gives 11 units"),
-        ({"layers": [{"linear": 10}], "recipe": {"settings": {"nesterow": True}}}, "settings of the optimizer sgd: 'nesterow' was given, allowed is one of momentum"),
+        (
+            {"layers": [{"linear": 10}], "recipe": {"settings": {"nesterow": True}}},
+            "settings of the optimizer sgd: 'nesterow' was given, allowed is one of momentum",
+        ),
         ({}, "layers: .* was given, allowed is a list of layers"),
     ],
 )

@@ -15,11 +15,11 @@ WORDS = frozenset({"sgd", "hinge", "linear", "relu", "constant", "distort"})
 
 def names(module="", old="", new="", words=WORDS) -> str:
     """The hash of the code with one edit."""
-    sources = dict(fingerprint.loaded())
+    sources = dict(fingerprint.reached())
     if module:
         assert old in sources[module], (module, old)
         sources[module] = sources[module].replace(old, new, 1)
-    return fingerprint._hash(tuple(sorted(sources.items())), words)
+    return fingerprint.hash_of(tuple(sorted(sources.items())), words)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def names(module="", old="", new="", words=WORDS) -> str:
         ("models", "\nclass Flatten", "\nBY_NUMBER = {1: nn.ReLU}\n\n\nclass Flatten"),
         ("models", "return self.head(digits), digits", "return self.head(digits), digits * 1"),
         ("runs", "stream(run.seed, run.round, run.fold)", "stream(run.seed, run.round)"),
-        ("runs", "split(pairs[\"train\"], *self.fold)", "split(pairs[\"train\"], 0, 2)"),
+        ("runs", 'split(pairs["train"], *self.fold)', 'split(pairs["train"], 0, 2)'),
         ("inputs", "return float(value)", "return round(float(value), 2)"),
-        ("distortion", "padding_mode=\"border\"", "padding_mode=\"zeros\""),
+        ("distortion", 'padding_mode="border"', 'padding_mode="zeros"'),
     ],
 )
 def test_a_change_that_a_run_can_reach_is_another_name(module, old, new):
@@ -53,7 +53,7 @@ def test_a_change_that_a_run_can_reach_is_another_name(module, old, new):
 
 def test_a_private_name_in_two_modules_is_told_apart():
     twice = ("data", "\ndef in_order", "\ndef _measures(): pass\n\n\ndef in_order")
-    assert names(*twice) != names("training", "    return {\n        \"loss\"", "    return {\n        \"nats\"")
+    assert names(*twice) != names("training", '    return {\n        "loss"', '    return {\n        "nats"')
     assert names("training", '"loss": round(', '"loss": max(') != names()
 
 
@@ -65,7 +65,11 @@ def test_a_private_name_in_two_modules_is_told_apart():
         ("training", '"""One pass over', '"""Once over'),
         ("training", '    "rmsprop": ', '    "nadam": torch.optim.NAdam,\n    "rmsprop": '),
         ("training", '"adam": torch.optim.Adam', '"adam": torch.optim.AdamW'),
-        ("models", "\nLAYERS = {", "\ndef mine(shape):\n    return nn.ReLU6()\n\n\nLAYERS = {\n    'mine': (mine, None),"),
+        (
+            "models",
+            "\nLAYERS = {",
+            "\ndef mine(shape):\n    return nn.ReLU6()\n\n\nLAYERS = {\n    'mine': (mine, None),",
+        ),
         ("data", "def chance_in_order(labels: np.ndarray, strict", "def chance_in_order(labels: np.ndarray, below"),
     ],
 )
@@ -89,7 +93,7 @@ from conftest import made_digits
 models = read_models({{"layers": [{{"linear": 10}}], "recipe": {{"epochs": 1}}}})
 digits = made_digits(2000, 2000)
 run_rounds(models, Setting(digits, rounds=1, jobs=1))
-print(sorted(fingerprint.loaded()))
+print(sorted(fingerprint.reached()))
 path = pathlib.Path(fingerprint.__file__).with_name("training.py")
 path.write_text(path.read_text().replace("optimizer.step()", "optimizer.step(); optimizer.step()"))
 run_rounds(models, Setting(digits, rounds=1, jobs=1))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.data import in_order
 from helpers.architectures import read_models
+from helpers.data import in_order
 from helpers.inputs import InputError
 from helpers.models import LAYERS, Architecture, OrderHead, OuterProductHead, build, count_parameters
 from helpers.pictures import _outline

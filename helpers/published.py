@@ -1,0 +1,174 @@
+"""The committed results: written by `make published`, told in the README, and trained again by `make verify`."""
+
+import json
+import random
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from helpers import fingerprint
+from helpers.inputs import ROOT, InputError
+
+RESULTS = ROOT / "data" / "results"
+RUNS = RESULTS / "runs.jsonl"  # a line for all runs that differ in seed, round and fold alone
+QUALIFIER = (
+    "Test accuracy in percentage points, mean ± half-width of the 95 % t interval over rounds, paired by round; "
+    "“helps” and “harms” stand only where the interval and a sign-flip permutation test (Holm's correction) both leave "
+    "zero out."
+)
+TABLE_QUALIFIER = "After the last epoch, dropout off: mean ± half-width of the 95 % t interval over rounds."
+
+
+# ----------------------------------------------------------------------------------------------------------- publish
+
+
+def publish(report: Path) -> None:
+    """Make a finished report of the published plan the committed one: tables, figures, article and README."""
+    from helpers import store
+
+    known = dict(_published_runs())
+    for part, place in (("tables", RESULTS), ("figures", ROOT / "figures")):
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(report / part, place)
+    (ROOT / "docs").mkdir(exist_ok=True)
+    shutil.copy(report / "report.html", ROOT / "docs" / "index.html")
+    groups: dict[str, dict] = {}
+    for name in _names_in_tables():
+        run = store.description_of(name) or known[name]
+        own = [run.pop(key) for key in ("seed", "round", "fold")]
+        groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
+    lines = [json.dumps(json.loads(key) | {"runs": runs}) for key, runs in groups.items()]
+    RUNS.write_text("\n".join(lines) + "\n")
+    write_readme()
+
+
+def _names_in_tables() -> list[str]:
+    tables = [pd.read_csv(path) for path in sorted(RESULTS.glob("*.csv"))]
+    return list(dict.fromkeys(name for table in tables if "run" in table for name in table.run))
+
+
+def _published_runs() -> list[tuple[str, dict]]:
+    """(shortened name, description) of every published run."""
+    groups = [json.loads(line) for line in RUNS.read_text().splitlines()] if RUNS.is_file() else []
+    own = ("seed", "round", "fold")
+    return [
+        (name, {k: v for k, v in group.items() if k != "runs"} | dict(zip(own, values, strict=True)))
+        for group in groups
+        for name, values in group["runs"].items()
+    ]
+
+
+def state() -> str:
+    """A sentence on whether the published tables were made by the code at hand."""
+    runs = _published_runs()
+    sources = tuple(sorted(fingerprint.reached().items()))
+    same = sum(
+        fingerprint.name_of(run, fingerprint.hash_of(sources, fingerprint.words_of(run))).startswith(name)
+        for name, run in runs
+    )
+    if runs and same == len(runs):
+        return f"The {same:,} published runs were trained by the code at hand."
+    return (
+        f"Of {len(runs):,} published runs {same:,} were trained by the code at hand; only these are shown as finished."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ README
+
+
+def write_readme() -> None:
+    path = ROOT / "README.md"
+    path.write_text(filled(path.read_text()))
+    print(f"README.md says what data/results says. {state()}")
+
+
+def filled(text: str) -> str:
+    """The README's text with its generated parts written anew."""
+    for name, content in parts().items():
+        between = re.compile(f"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
+        text = between.sub(lambda marks, content=content: f"{marks[1]}\n{content}\n{marks[2]}", text)
+    return text
+
+
+def parts() -> dict[str, str]:
+    """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
+    from helpers import claims, effects
+
+    shown = _read("results_table").drop(columns=["source", "plan"])
+    final = effects.last_epoch(pd.concat([_read("m5"), _read("m6")], ignore_index=True))
+    answers = [claims.m6_in_words(final, _read("ladder_gains"))]
+    answers += effects.answer(claims.family_effects(_read), claims.FAMILIES)
+    rows = [shown.columns, ["---"] * len(shown.columns), *shown.astype(str).to_numpy()]
+    origin = f"{_read('results_table').source.iloc[0]}; plan: published"
+    return {
+        "answer": "\n".join(f"- {sentence}" for sentence in answers) + f"\n\n{QUALIFIER} ({origin}.)",
+        "table": "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{TABLE_QUALIFIER} ({origin}.)",
+    }
+
+
+def _read(name: str) -> pd.DataFrame:
+    """A published table. Raises InputError where it is not there, or of another plan or source than results_table."""
+    tables = [RESULTS / f"{n}.csv" for n in (name, "results_table")]
+    if not all(path.is_file() for path in tables):
+        raise InputError(f"{next(p for p in tables if not p.is_file())} is not there; make published writes it.")
+    table, first = map(pd.read_csv, tables)
+    if set(table.plan) != {"published"} or set(table.source) != set(first.source):
+        raise InputError(
+            f"{tables[0]} is of plan {', '.join(sorted(set(table.plan)))} on {', '.join(sorted(set(table.source)))}; "
+            f"allowed is plan published on {first.source.iloc[0]} alone."
+        )
+    return table
+
+
+# ------------------------------------------------------------------------------------------------------------ verify
+
+
+def verify(count: int = 4) -> bool:
+    """Train a random handful of published runs anew and say whether they come out bit for bit."""
+    import os
+    import tempfile
+
+    from helpers import experiments, runs
+    from helpers.models import Architecture
+    from helpers.training import Recipe
+
+    setting = experiments.setting()
+    known = [(name, run) for name, run in _published_runs() if run["data"] == setting.digits.fingerprint]
+    if not known:
+        raise InputError(f"None of the published runs is on {setting.digits.name}; MNIST_FOLDER names MNIST's folder.")
+    anew = []
+    for _, run in random.sample(known, min(count, len(known))):
+        network = Architecture(**run["architecture"] | {"layers": tuple(run["architecture"]["layers"])})
+        model = runs.Model("", network, Recipe(**run["recipe"]), run["pairs"])
+        anew.append(runs.Run(model, run["seed"], run["round"], tuple(run["fold"]) if run["fold"] else None))
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RUN_STORE"] = folder
+        finished = experiments.finish(anew, setting, weights=True)
+    same = 0
+    for name, rows, _ in finished:
+        before = experiments.published("epoch").get(name[: experiments.SHORT])
+        gap = float("nan") if before is None else (rows.test_accuracy - before.test_accuracy).abs().max()
+        equal = before is not None and rows.equals(before[rows.columns])
+        same += equal
+        print(f"{name[:16]}: {'the same, bit for bit' if equal else f'not the same (test accuracy ± {gap:.4f})'}")
+    print(f"{same} of {len(finished)} published runs came out the same. {state()}")
+    return same == len(finished)
+
+
+def main(arguments: list[str]) -> int:
+    """publish FOLDER | readme | verify"""
+    try:
+        if arguments[0] == "verify":
+            return 0 if verify() else 1
+        publish(Path(arguments[1])) if arguments[0] == "publish" else write_readme()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

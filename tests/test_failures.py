@@ -1,0 +1,115 @@
+"""Whatever ends a study early ends it in one sentence, with no worker left and all that is finished kept."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from helpers import store
+from helpers.inputs import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")]
+# Runs that are long enough to be in the middle of; a marker in the environment finds all processes of one test.
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from conftest import made_digits
+from helpers.architectures import read_models
+from helpers.experiments import Setting, run_rounds
+from helpers.inputs import InputError, Interrupted
+try:
+    run_rounds(read_models("mlp", epochs={epochs}), Setting(made_digits(2000, 2000), rounds=3, jobs=2))
+except (InputError, Interrupted) as error:
+    sys.exit(str(error))
+"""
+
+
+def begin(runs, epochs=10, *before):
+    script = SCRIPT.format(tests=str(ROOT / "tests"), epochs=epochs)
+    environment = os.environ | {store.FOLDER_VARIABLE: str(runs), "PYTHONPATH": str(ROOT)}
+    command = [*before, sys.executable, "-c", script]
+    return subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def processes_of(runs) -> list[int]:
+    """Processes that carry this store in their environment: the script and its workers, not joblib's tracker."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as environ, open(f"/proc/{pid}/cmdline", "rb") as command:
+                if str(runs).encode() in environ.read() and b"resource_tracker" not in command.read():
+                    found.append(int(pid))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def wait_until(condition, process=None):
+    """Wait without a clock's judgement: as long as the test runner lets us, or until the process has ended."""
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+
+
+def last_line(process) -> str:
+    return process.communicate()[1].strip().splitlines()[-1]
+
+
+def kept(runs) -> int:
+    return len(list(runs.glob("*.run")))
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare, to mount a small file system")
+def test_a_full_disk_ends_in_one_sentence(tmp_path):
+    """A real file system of 400 kB, which is full after the first runs."""
+    runs = tmp_path / "small"
+    runs.mkdir()
+    mount = f"mount -t tmpfs -o size=2500k tmpfs {runs} && exec "
+    probe = subprocess.run(["unshare", "--map-root-user", "--mount", "sh", "-c", mount + "true"], capture_output=True)
+    if probe.returncode:
+        pytest.skip("this machine lets nobody mount a file system")
+    process = begin(runs, 1, "unshare", "--map-root-user", "--mount", "sh", "-c", mount + '"$@"', "sh")
+    assert "RUN_STORE" in (said := last_line(process)), said
+    assert "allowed is one that can be written to (No space left on device)." in said
+    assert process.returncode == 1
+    wait_until(lambda: processes_of(runs) == [])
+
+
+def test_a_worker_that_dies_ends_in_one_sentence_and_the_rest_is_kept(runs):
+    process = begin(runs)
+    wait_until(lambda: kept(runs) >= 1, process)
+    workers = [pid for pid in processes_of(runs) if pid != process.pid]
+    os.kill(workers[0], signal.SIGKILL)
+    said = last_line(process)
+    assert said.startswith("jobs: a worker process died, perhaps for want of memory; ")
+    assert "fewer jobs than 2 need less memory." in said
+    assert process.returncode == 1
+    wait_until(lambda: processes_of(runs) == [])
+    assert kept(runs) >= 1
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_study_leaves_no_worker_and_goes_on_where_it_stopped(how, runs):
+    process = begin(runs, 10)
+    wait_until(lambda: kept(runs) >= 2, process)
+    process.send_signal(how)
+    said = process.communicate()[1]
+    assert process.returncode != 0
+    if how == signal.SIGINT:
+        assert said.strip().endswith("of 12 runs are finished and kept; run it again to go on.")
+        assert "Traceback" not in said
+    wait_until(lambda: processes_of(runs) == [])
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("*.run")}
+    assert 2 <= len(before) < 12
+    again = begin(runs, 10)
+    said = again.communicate()[1]
+    assert again.returncode == 0
+    assert f"{len(before)} stored, {12 - len(before)} trained now" in said
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert kept(runs) == 12
