@@ -216,14 +216,15 @@ def answer(effects: dict[str, pd.DataFrame], names: dict[str, str]) -> list[str]
             too_few = f"cannot be judged, in {found.rounds} rounds, for {{}}"
             verb = too_few if found.rounds < FEWEST_ROUNDS else verbs[found.sign]
             parts.setdefault(verb, []).append(f"{names[family]} ({found})")
-        sentences.append(f"{subject} {', and '.join(verb.format(listed(of)) for verb, of in parts.items())}.")
+        said = listed([verb.format(listed(of)) for verb, of in parts.items()], clauses=True)
+        sentences.append(f"{subject} {said}.")
     return sentences
 
 
-def listed(items) -> str:
-    """Words as a list in a sentence: "a", "a and b", "a, b and c"."""
+def listed(items, clauses: bool = False) -> str:
+    """Words as a list in a sentence: "a", "a and b", "a, b and c"; whole clauses want a comma before the "and"."""
     *most, last = items
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{', '.join(most)}{',' if clauses else ''} and {last}" if most else last
 
 
 # ------------------------------------------------------------------------------------------------------ calibration

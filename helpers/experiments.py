@@ -71,6 +71,8 @@ def run_rounds(models: Iterable[Model], setting: Setting, folds: int = 0, only_f
     """
     splits = [(k, folds) for k in range(folds) if only_fold in (None, k)] if folds else [None]
     models = list(models)
+    if not models:
+        raise InputError("models: none were given, allowed is at least one, as a list's values make them.")
     runs = [Run(model, setting.seed, r, fold) for model in models for r in range(setting.rounds) for fold in splits]
     parameters = {id(model): count_parameters(build(model.architecture)) for model in models}
     tables = []

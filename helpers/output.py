@@ -82,7 +82,7 @@ class Page:
 
     def table(self, table: pd.DataFrame, caption: str, /, classes: str = "", **values) -> None:
         """Show a table, its numbers formatted by the caller, below its caption."""
-        body = table.rename_axis(None).to_html(border=0, escape=False, classes=classes)
+        body = table.rename_axis([None] * table.index.nlevels).to_html(border=0, escape=False, classes=classes)
         words = f"<figcaption>{filled(caption, values)} <small>{html.escape(self.origin)}</small></figcaption>"
         display(HTML(f'<figure class="table">{words}<div class="scroll">{body}</div></figure>'))
 

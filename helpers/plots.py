@@ -27,6 +27,8 @@ STYLES |= {  # families of networks, where their effects stand side by side
     "mlp": (_COLOURS[1], "s", "-"),
     "conv": (_COLOURS[2], "D", "-"),
     "tuned": (_COLOURS[4], "^", "-"),
+    "Table II's recipes": (_COLOURS[0], "o", "-"),
+    "tuned alike": (_COLOURS[4], "^", "-"),
 }
 METRICS = {
     "train_loss": "train loss (nats)",
@@ -198,7 +200,7 @@ def frontier(points: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
         )
     errors = 1 - points.accuracy
     ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error (%)")
-    ax.set(ylim=(60 * errors.min(), 160 * errors.max()))
+    ax.set(ylim=(60 * max(errors.min(), 0.001), 160 * errors.max()))
     ax.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     ax.minorticks_off()
     ax.invert_yaxis()

@@ -270,4 +270,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # Of workers that were ended joblib's resource tracker, a process of its own, says that it cleans up behind them.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     sys.exit(main(sys.argv[1:] or ["notebooks/plans/standard.yaml"]))

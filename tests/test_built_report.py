@@ -12,25 +12,34 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from helpers import report as builder
 from helpers import store
-from helpers.experiments import LOG_VARIABLE
 from helpers.inputs import ROOT
 
 pytestmark = pytest.mark.slow
 
 
+def committed() -> dict:
+    """What only make published may write."""
+    files = [ROOT / "README.md", *(p for part in ("data/results", "figures", "docs") for p in (ROOT / part).glob("*"))]
+    return {path: path.read_bytes() for path in files}
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory, made_folder):
-    """Folders of two reports on made digits: the quick plan, and some of it again, with nothing left to train."""
+def committed_before():
+    return committed()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, made_folder, committed_before):
+    """Folders of two reports on made digits: the quick plan, and some of it twice again, with nothing to train."""
     plan = yaml.safe_load((ROOT / "notebooks" / "plans" / "quick.yaml").read_text())
     folders = []
     with pytest.MonkeyPatch.context() as patch:
         for turn in ("first", "second"):
             folder = tmp_path_factory.mktemp(turn)
             patch.setenv(store.FOLDER_VARIABLE, str((folders or [folder])[0] / "runs"))
-            patch.setenv(LOG_VARIABLE, "1")
-            plan["parameters"] |= {"output": str(folder), "source": str(made_folder)}
+            plan["parameters"] |= {"source": str(made_folder)}
             if turn == "second":
-                plan["notebooks"] = [entry for entry in plan["notebooks"] if "M1 to M4" in str(entry)]
+                plan["notebooks"] = [entry for entry in plan["notebooks"] if "M1 to M4" in str(entry)] * 2
             builder.build_report(write_plan(folder / "quick.yaml", **plan), folder / "report")
             folders.append(folder)
     return folders
@@ -42,10 +51,34 @@ def page(built):
 
 
 def test_two_reports_have_identical_tables_and_figures(built):
-    first, second = ({path.relative_to(folder): path.read_bytes() for part in ("data", "figures")
-                      for path in (folder / part).rglob("*.*")} for folder in built)  # fmt: skip
+    first, second = (
+        {path.relative_to(folder): path.read_bytes() for part in ("tables", "figures")
+         for path in (folder / "report" / part).glob("*.*")}
+        for folder in built
+    )  # fmt: skip
     assert {path.suffix for path in second} == {".csv", ".png", ".svg"}
     assert second.items() <= first.items()
+
+
+def test_a_second_run_of_a_notebook_has_a_folder_and_ids_of_its_own(built):
+    again = built[1] / "report" / "tables" / "03_ablation-2" / "tables"
+    for path in again.glob("*.csv"):
+        assert path.read_bytes() == (built[1] / "report" / "tables" / path.name).read_bytes()
+    assert len(list(again.glob("*.csv"))) == 3
+    page = BeautifulSoup((built[1] / "report" / "report.html").read_text(), "html.parser")
+    ids = [tag["id"] for tag in page.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_report_writes_into_its_own_folder_and_changes_no_committed_file(built, committed_before):
+    for folder in built:
+        assert {path.name for path in (folder / "report").iterdir()} == {
+            "notebooks",
+            "tables",
+            "figures",
+            "report.html",
+        }
+    assert committed() == committed_before
 
 
 def test_the_page_stands_alone(page):
