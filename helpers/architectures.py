@@ -8,7 +8,7 @@ import yaml
 from helpers.inputs import ROOT, InputError, from_here, known_keys, one_of, whole_number
 from helpers.models import Architecture, build, entry_of
 from helpers.runs import Model
-from helpers.training import Recipe, make_optimizer
+from helpers.training import Recipe
 
 FOLDER = ROOT / "notebooks" / "architectures"
 KEYS = ("description", "layers", "head", "recipe", "models")
@@ -43,7 +43,7 @@ def read_models(
         sharing = one_of(f"model {name}: sharing", own.pop("sharing"), (True, False))
         layers, head = (own.pop("layers", content.get("layers")), own.pop("head", content.get("head", "linear")))
         network = Architecture(tuple(layers or ()), sharing, images, head, strict)
-        make_optimizer(Recipe(**own), build(network))  # a description at fault is refused here, before any training
+        build(network)  # a description at fault is refused here, before any training
         labels = {"family": family, "sharing": sharing, "auxiliary": own["auxiliary"]}
         models.append(Model(str(name), network, Recipe(**own), pairs, labels))
     return models

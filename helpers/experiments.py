@@ -228,11 +228,9 @@ def _workers(setting: Setting, runs: int) -> Iterator[Parallel]:
         with _dask_client(setting.cluster), parallel_config(backend="dask"):
             yield Parallel(n_jobs=-1, **options)
     else:
-        with (
-            parallel_config(backend="loky", initializer=_begin_worker, initargs=(os.getpid(),)),
-            Parallel(n_jobs=_jobs(setting, runs), **options) as parallel,
-        ):
-            yield parallel
+        # The workers stay for the next list of runs, unless this one ends early.
+        with parallel_config(backend="loky", initializer=_begin_worker, initargs=(os.getpid(),)):
+            yield Parallel(n_jobs=_jobs(setting, runs), **options)
 
 
 def _begin_worker(parent: int) -> None:

@@ -46,7 +46,7 @@ class Recipe:
         one_of("training_mode", self.training_mode, (True, False))
         named_part("schedule", self.schedule, SCHEDULES, 0.5)
         named_part("augmentation", self.augmentation, AUGMENTATIONS, None)
-        make_optimizer(self, nn.Linear(1, 1, device="meta"))
+        check_optimizer(self)
 
     def epochs_measured(self) -> list[int]:
         """The epochs, counted from 1, after which the network is measured."""
@@ -124,17 +124,26 @@ def random_state_kept(device: str):
 def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """The recipe's optimiser for the network. Raises InputError for settings that it does not know or allow."""
     optimizer = OPTIMIZERS[recipe.optimizer]
-    where = f"settings of the optimizer {recipe.optimizer}"
-    allowed = list(inspect.signature(optimizer).parameters)
-    own = [name for name in allowed if name not in ("params", "lr", "fused", "foreach", "capturable", "differentiable")]
-    for name, value in known_keys(where, recipe.settings, own).items():
-        for part in value if isinstance(value, list | tuple) else [value]:  # e.g. Adam's betas
-            number(f"{where}: {name}", part + 0 if isinstance(part, bool) else part, 0)
-    fused = {"fused": True} if "fused" in allowed else {}
+    fused = {"fused": True} if "fused" in inspect.signature(optimizer).parameters else {}
     try:
         return optimizer(network.parameters(), lr=recipe.learning_rate, **fused, **recipe.settings)
     except ValueError as error:
-        raise InputError(f"{where}: {recipe.settings!r} was given, but: {error}.") from None
+        raise InputError(f"{_settings(recipe)}: {recipe.settings!r} was given, but: {error}.") from None
+
+
+def check_optimizer(recipe: Recipe) -> None:
+    """Refuse settings that the recipe's optimiser does not know or allow."""
+    not_ours = ("params", "lr", "fused", "foreach", "capturable", "differentiable")
+    known = [name for name in inspect.signature(OPTIMIZERS[recipe.optimizer]).parameters if name not in not_ours]
+    for name, value in known_keys(_settings(recipe), recipe.settings, known).items():
+        for part in value if isinstance(value, list | tuple) else [value]:  # e.g. Adam's betas
+            number(f"{_settings(recipe)}: {name}", part + 0 if isinstance(part, bool) else part, 0)
+    if recipe.settings.keys() - {"momentum", "weight_decay"}:
+        make_optimizer(recipe, nn.Linear(1, 1))  # what goes together torch knows best, but it takes seconds to ask
+
+
+def _settings(recipe: Recipe) -> str:
+    return f"settings of the optimizer {recipe.optimizer}"
 
 
 def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch: int) -> dict[str, float]:
