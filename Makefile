@@ -21,8 +21,10 @@ verify: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# JupyterLab saves what is played with, so it is given copies, which git ignores; remove the folder for fresh ones.
 lab: .venv/installed
-	cd notebooks && ../$(BIN)/jupyter lab 00_start.ipynb
+	mkdir -p playground && cp -rn notebooks/. playground/
+	cd playground && ../$(BIN)/jupyter lab 00_start.ipynb
 
 readme: .venv/installed
 	$(BIN)/python -m helpers.published readme

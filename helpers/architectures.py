@@ -33,6 +33,8 @@ def read_models(
     known_keys(f"architecture {family}", content, KEYS)
     whole_number("pairs", pairs, 1)
     one_of("strict", strict, (True, False))
+    # Another question makes other tables, whose names begin with the family's.
+    family += (f"-{images}-images" if images != 2 else "") + ("-strict" if strict else "")
     of_recipe = [field.name for field in fields(Recipe)]
     common = known_keys("recipe", content.get("recipe") or {}, of_recipe)
     described = content.get("models") or FOUR_WAY

@@ -130,11 +130,10 @@ def _predicted(networks: dict[str, Network], pairs: dict[str, Pairs], name: str)
 # ------------------------------------------------------------------------------------------------- finished runs
 
 
-def _named(run: Run, setting: Setting) -> tuple[str, dict, frozenset[str]]:
-    """A run's name, its description, and the words of it that decide which code counts."""
+def _named(run: Run, setting: Setting) -> tuple[str, dict]:
+    """A run's name and its description."""
     description = run.description(setting.digits, setting.device)
-    words = fingerprint.words_of(description)
-    return fingerprint.name_of(description, fingerprint.of_code(words)), description, words
+    return fingerprint.name_of(description, run.code()), description
 
 
 @lru_cache
@@ -157,7 +156,7 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
     """
     named = [_named(run, setting) for run in runs]
     found, taken, missing = {}, 0, {}
-    for run, (name, description, words) in zip(runs, named, strict=True):
+    for run, (name, description) in zip(runs, named, strict=True):
         if name in found or name in missing:
             continue
         rows = None if weights else published("epoch").get(name[:SHORT])
@@ -166,20 +165,20 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
         elif (stored := store.read(name)) is not None:
             found[name] = stored
         else:
-            missing[name] = (run, description, words)
+            missing[name] = (run, description)
     if taken or missing:
         stored = len(found) - taken
         print(f"{taken} runs published, {stored} stored, {len(missing)} trained now", file=sys.stderr, flush=True)
     if missing:
-        for run, _, _ in missing.values():
+        for run, _ in missing.values():
             run.pairs(setting.digits)  # too few digits are refused before anything is trained
         _train(missing, setting)
         found |= {name: store.read(name) for name in missing}
-    return [(name, *found[name]) for name, _, _ in named]
+    return [(name, *found[name]) for name, _ in named]
 
 
 def _train(missing: dict[str, tuple], setting: Setting) -> None:
-    """Train runs, {name: (run, description, words)}, and store each as soon as it is finished.
+    """Train runs, {name: (run, description)}, and store each as soon as it is finished.
 
     Whatever ends it early ends in one sentence, leaves no worker and keeps all that is finished.
     """
@@ -187,13 +186,13 @@ def _train(missing: dict[str, tuple], setting: Setting) -> None:
     with _workers(setting, len(missing)) as parallel, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
         work = parallel(
-            delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device, words)
-            for name, (run, _, words) in missing.items()
+            delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device)
+            for name, (run, _) in missing.items()
         )
         try:
             for name, result in progress(work, len(missing)):
-                _, description, words = missing[name]
-                if result.code != fingerprint.of_code(words):
+                run, description = missing[name]
+                if result.code != run.code():
                     raise InputError(
                         "A worker has loaded other code of this project, or another version of torch or numpy, than "
                         "this process; start the kernel (or the cluster's workers) again."

@@ -35,9 +35,9 @@ def name_of(description: dict, code: str) -> str:
     return hashlib.sha256(json.dumps({"run": description, "code": code}, sort_keys=True).encode()).hexdigest()
 
 
-def words_of(description: dict) -> frozenset[str]:
-    """The words of a run's description that may name entries of TABLES."""
-    return frozenset(re.findall(r"\w+", json.dumps([description["architecture"], description["recipe"]])))
+def words_of(architecture: dict, recipe: dict) -> frozenset[str]:
+    """The words of a run's architecture and recipe, as plain data, that may name entries of TABLES."""
+    return frozenset(re.findall(r"\w+", json.dumps([architecture, recipe])))
 
 
 def of_code(words: frozenset[str]) -> str:

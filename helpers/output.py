@@ -9,6 +9,7 @@ import base64
 import html
 import inspect
 import io
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,14 +78,18 @@ class Page:
         width = min(1, figure.get_figwidth() / plots.WIDTH)
         source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
         shown = f'<img src="{source}" alt="{html.escape(filled(alt, values))}" style="width: {width:.0%}">'
-        words = f"<figcaption>{filled(caption, values)} <small>{html.escape(self.origin)}</small></figcaption>"
+        words = self._caption(caption, values)
         display(HTML(f'<figure id="{name}"><div class="scroll">{shown}</div>{words}</figure>'))
 
     def table(self, table: pd.DataFrame, caption: str, /, classes: str = "", **values) -> None:
         """Show a table, its numbers formatted by the caller, below its caption."""
         body = table.rename_axis([None] * table.index.nlevels).to_html(border=0, escape=False, classes=classes)
-        words = f"<figcaption>{filled(caption, values)} <small>{html.escape(self.origin)}</small></figcaption>"
+        words = self._caption(caption, values)
         display(HTML(f'<figure class="table">{words}<div class="scroll">{body}</div></figure>'))
+
+    def _caption(self, caption: str, values: dict) -> str:
+        words = re.sub(r"`([^`]+)`", r"<code>\1</code>", filled(caption, values))
+        return f"<figcaption>{words} <small>{html.escape(self.origin)}</small></figcaption>"
 
     def finding(self, text: str, /, holds: bool = True, otherwise: str = "", **values) -> None:
         """Show a paragraph of Markdown: `text` where the numbers bear it out, else `otherwise`."""

@@ -65,11 +65,16 @@ def state() -> str:
     """A sentence on whether the published tables were made by the code at hand."""
     runs = _published_runs()
     sources = tuple(sorted(fingerprint.reached().items()))
+
+    def words(run):
+        return fingerprint.words_of(run["architecture"], run["recipe"])
+
     same = sum(
-        fingerprint.name_of(run, fingerprint.hash_of(sources, fingerprint.words_of(run))).startswith(name)
-        for name, run in runs
+        fingerprint.name_of(run, fingerprint.hash_of(sources, words(run))).startswith(name) for name, run in runs
     )
-    if runs and same == len(runs):
+    if not runs:
+        return "The published tables name no runs: they were made by an earlier version of the code, and serve none."
+    if same == len(runs):
         return f"The {same:,} published runs were trained by the code at hand."
     return (
         f"Of {len(runs):,} published runs {same:,} were trained by the code at hand; only these are shown as finished."
@@ -97,6 +102,8 @@ def parts() -> dict[str, str]:
     """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
     from helpers import claims, effects
 
+    for path in sorted(RESULTS.glob("*.csv")):
+        _read(path.stem)
     shown = _read("results_table").drop(columns=["source", "plan"])
     final = effects.last_epoch(pd.concat([_read("m5"), _read("m6")], ignore_index=True))
     answers = [claims.m6_in_words(final, _read("ladder_gains"))]

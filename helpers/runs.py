@@ -41,6 +41,10 @@ class Run:
             pairs["train"], pairs["validation"] = split(pairs["train"], *self.fold)
         return pairs
 
+    def code(self) -> str:
+        """The hash of the code that this process has loaded to train the run."""
+        return fingerprint.of_code(fingerprint.words_of(asdict(self.model.architecture), asdict(self.model.recipe)))
+
     def description(self, digits: Digits, device: str) -> dict:
         """All that determines the run's result, the code aside, as plain data."""
         return {
@@ -64,8 +68,8 @@ class Trained:
     code: str  # fingerprint of the code that did it
 
 
-def train_run(run: Run, pairs: dict[str, Pairs], device: str, words: frozenset[str]) -> Trained:
-    """Train a run in this process; `words` are those of its description, for the fingerprint.
+def train_run(run: Run, pairs: dict[str, Pairs], device: str) -> Trained:
+    """Train a run on its pairs, in this process.
 
     Raises InputError where torch was in use before helpers could tell it which instructions to use.
     """
@@ -75,4 +79,4 @@ def train_run(run: Run, pairs: dict[str, Pairs], device: str, words: frozenset[s
         run.model.architecture, run.model.recipe, pairs, stream(run.seed, run.round, run.fold), device
     )
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
-    return Trained(rows, weights, fingerprint.of_code(words))
+    return Trained(rows, weights, run.code())

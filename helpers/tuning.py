@@ -157,4 +157,7 @@ def with_recipes(models: list[Model], recipes: str, load: Callable[[str], pd.Dat
 
     `load` reads a saved table by its name. Raises InputError for another word and where a model was not tuned.
     """
-    return models if one_of("recipes", recipes, RECIPES) == "table_2" else tuned_models(models, load("tuned_recipes"))
+    if one_of("recipes", recipes, RECIPES) == "table_2":
+        return models
+    tuned = tuned_models(models, load("tuned_recipes"))
+    return [replace(model, labels=model.labels | {"family": f"{model.labels['family']}-tuned"}) for model in tuned]

@@ -37,7 +37,7 @@ def built(tmp_path_factory, made_folder, committed_before):
         for turn in ("first", "second"):
             folder = tmp_path_factory.mktemp(turn)
             patch.setenv(store.FOLDER_VARIABLE, str((folders or [folder])[0] / "runs"))
-            plan["parameters"] |= {"source": str(made_folder)}
+            plan["parameters"] |= {"source": str(made_folder), "jobs": 1}  # workers take longer to start
             if turn == "second":
                 plan["notebooks"] = [entry for entry in plan["notebooks"] if "M1 to M4" in str(entry)] * 2
             builder.build_report(write_plan(folder / "quick.yaml", **plan), folder / "report")

@@ -66,6 +66,13 @@ def test_an_unknown_source_is_refused(source):
         sources.load_digits(source)
 
 
+def test_a_relative_folder_is_looked_for_from_the_current_one(folder, digits, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert sources.load_digits("Made").fingerprint == digits.fingerprint
+    with pytest.raises(InputError, match=f"there is no folder {folder}/digits"):
+        sources.load_digits("digits")
+
+
 def test_a_folder_without_digits_is_refused(tmp_path):
     with pytest.raises(InputError, match="allowed is one that holds train-images-idx3-ubyte"):
         sources.load_digits(str(tmp_path))

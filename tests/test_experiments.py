@@ -139,6 +139,18 @@ def test_an_architecture_of_ones_own_is_read_from_a_file(tmp_path):
     assert {model.recipe.epochs for model in models} == {7}
 
 
+def test_another_question_and_a_file_of_ones_own_make_tables_of_other_names(tmp_path):
+    (tmp_path / "convnet.yaml").write_text(yaml.safe_dump(TINY))
+    asked = [
+        read_models("convnet"),
+        read_models("convnet", strict=True),
+        read_models("convnet", images=3),
+        read_models(str(tmp_path / "convnet.yaml")),
+    ]
+    families = [models[0].labels["family"] for models in asked]
+    assert families == ["convnet", "convnet-strict", "convnet-3-images", "own-convnet"]
+
+
 @pytest.mark.parametrize(
     ("architecture", "sentence"),
     [

@@ -81,16 +81,13 @@ def test_a_failed_notebook_keeps_the_last_good_report(tmp_path, made_folder, cap
     assert (target / "report.html").read_text() == "the last good one"
 
 
-# Together in one notebook run each, because a kernel takes seconds to start.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "sentence"),
     [
-        ("03_ablation", ("-p", "epochs", "-1"), "epochs: -1 was given, allowed is a whole number of at least 1."),
         ("03_ablation", ("-p", "epoch", "3"), "parameters: 'epoch' was given, allowed is one of arch.*epochs"),
         ("03_ablation", ("-p", "architecture", "mine.yaml"), "there is no file {folder}/mine.yaml; allowed is one of"),
         ("02_learning_rate", ("-p", "coarse", "[0.01]"), "coarse: '\\[0.01\\]' was given, allowed is a list; .* -y"),
-        ("01_data", ("-p", "source", "digits"), "source: 'digits' was given, .*there is no folder {folder}/digits"),
         ("01_data", ("-p", "output", "a_file"), "output: '{folder}/a_file' was given, allowed is a folder that can be"),
     ],
 )

@@ -112,7 +112,9 @@ def test_the_best_has_the_highest_accuracy_and_of_equals_the_lowest_loss():
 def test_saved_recipes_are_taken(models, setting):
     chosen = choose(search(models, setting, TRIALS, FOLDS)[0])
     tables = {"tuned_recipes": chosen}
-    assert with_recipes(models, "tuned", tables.get) == tuned_models(models, chosen)
+    tuned = with_recipes(models, "tuned", tables.get)
+    assert [model.recipe for model in tuned] == [model.recipe for model in tuned_models(models, chosen)]
+    assert {model.labels["family"] for model in tuned} == {"own-tuned"}
     assert with_recipes(models, "table_2", tables.get) == models
     for before, after in zip(models, with_recipes(models, "tuned", tables.get), strict=True):
         assert (before.recipe.auxiliary, before.architecture) == (after.recipe.auxiliary, after.architecture)

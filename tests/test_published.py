@@ -1,0 +1,110 @@
+"""The committed results: found by name, written again by nothing but their own plan, trained anew to the same bits."""
+
+import json
+import os
+import shutil
+
+import pandas as pd
+import pytest
+
+from helpers import experiments, published, runs, store
+from helpers.architectures import read_models
+from helpers.inputs import InputError
+
+TINY = {"layers": [{"linear": 10}], "recipe": {"optimizer": "adam", "learning_rate": 0.003, "epochs": 2}}
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A folder of published tables of this test's own."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    monkeypatch.setattr(experiments, "PUBLISHED", folder)
+    monkeypatch.setattr(published, "RESULTS", folder)
+    monkeypatch.setattr(published, "RUNS", folder / "runs.jsonl")
+    experiments.published.cache_clear()
+    yield folder
+    experiments.published.cache_clear()
+
+
+def publish(table, folder, name="ablation_own", plan="published"):
+    table.assign(source="made", plan=plan).to_csv(folder / f"{name}.csv", index=False)
+    experiments.published.cache_clear()
+
+
+def count_trainings(monkeypatch):
+    trained, real = [], runs.train
+    monkeypatch.setattr(runs, "train", lambda *a, **k: trained.append(1) or real(*a, **k))
+    return trained
+
+
+def test_what_was_published_is_not_trained_again(setting, results, monkeypatch, tmp_path, capsys):
+    models = read_models(TINY)
+    table = experiments.run_rounds(models, setting)
+    publish(table[table.model != "both"], results)
+    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "empty"))
+    trainings = count_trainings(monkeypatch)
+    again = experiments.run_rounds(models, setting)
+    assert again.to_csv() == table.to_csv()
+    assert len(trainings) == 2
+    assert "6 runs published, 0 stored, 2 trained now" in capsys.readouterr().err
+    experiments.trained(models[:1], setting)
+    assert len(trainings) == 3  # weights are in no table
+
+
+def test_a_table_of_some_epochs_serves_no_run(setting, results, monkeypatch, tmp_path):
+    table = experiments.run_rounds(read_models(TINY)[:1], setting)
+    publish(table[table.epoch == 2], results)
+    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "empty"))
+    trainings = count_trainings(monkeypatch)
+    assert experiments.run_rounds(read_models(TINY)[:1], setting).to_csv() == table.to_csv()
+    assert len(trainings) == 2
+
+
+def test_published_predictions_need_no_weights(setting, results, monkeypatch, tmp_path):
+    (model, *_) = read_models(TINY)
+    said = experiments.predictions(model, setting)
+    publish(said, results, "predictions")
+    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "empty"))
+    trainings = count_trainings(monkeypatch)
+    assert experiments.predictions(model, setting).to_csv() == said.to_csv()
+    assert trainings == []
+
+
+def test_published_runs_come_out_the_same_and_planted_differences_are_found(setting, results, monkeypatch, capsys):
+    models = read_models(TINY)[:2]
+    table = experiments.run_rounds(models, setting)
+    described = [runs.Run(m, 0, r).description(setting.digits, "cpu") for m in models for r in (0, 1)]
+    lines = [
+        {k: v for k, v in one.items() if k not in ("seed", "round", "fold")}
+        | {"runs": {name: [one["seed"], one["round"], one["fold"]]}}
+        for one, name in zip(described, table.run.unique(), strict=True)
+    ]
+    published.RUNS.write_text("\n".join(map(json.dumps, lines)))
+    publish(table, results)
+    monkeypatch.setattr(experiments, "setting", lambda: setting)
+    monkeypatch.setitem(os.environ, store.FOLDER_VARIABLE, os.environ[store.FOLDER_VARIABLE])
+    assert published.verify(4)
+    assert (
+        "4 of 4 published runs came out the same. The 4 published runs were trained by the code"
+        in capsys.readouterr().out
+    )
+    publish(table.assign(test_accuracy=table.test_accuracy + 0.001), results)
+    assert not published.verify(4)
+    assert "0 of 4 published runs came out the same" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("planted", [{"plan": "by hand"}, {"source": "made digits"}])
+def test_the_readme_takes_tables_of_one_plan_only(results, planted):
+    shutil.rmtree(results)
+    shutil.copytree(published.ROOT / "data" / "results", results)
+    published.parts()
+    table = pd.read_csv(results / "m6.csv")
+    table.assign(**planted).to_csv(results / "m6.csv", index=False)
+    with pytest.raises(InputError, match=r"m6.csv is of plan .*; allowed is plan published on MNIST"):
+        published.parts()
+
+
+def test_a_missing_table_is_named(results):
+    with pytest.raises(InputError, match="results_table.csv is not there; make published writes it"):
+        published.parts()
