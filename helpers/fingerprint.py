@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import sys
-from collections import Counter
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
@@ -17,8 +16,6 @@ from pathlib import Path
 
 from helpers.inputs import InputError
 
-START = "runs"  # the module from which all that a run can reach is imported
-ENTRIES = ("train_run", "draw_round")  # what is called from outside of the code that trains
 TABLES = ("LAYERS", "HEADS", "OPTIMIZERS", "LOSSES", "SCHEDULES", "AUGMENTATIONS")  # a run names what it takes of them
 IMPORT = r"(?m)^\s*(?:from|import)\s+(?:helpers\b|\.)(?:[^\n(]*\([^)]*\)|[^\n]*)"
 
@@ -49,13 +46,13 @@ def of_code(words: frozenset[str]) -> str:
 
 @lru_cache
 def reached() -> dict[str, str]:
-    """The source of every helper that a run can reach, by the imports in them, wherever they stand."""
-    found, waiting = {}, {"__init__", START}
+    """The source of every helper that a run can reach: of helpers/runs and of all that it and they import anywhere."""
+    found, waiting = {}, {"__init__", "runs"}
     while waiting:
         name = waiting.pop()
         found[name] = SOURCES[name]
-        imports = " ".join(re.findall(IMPORT, SOURCES[name]))
-        waiting |= (set(re.findall(r"\w+", imports)) & SOURCES.keys()) - found.keys()
+        imported = re.findall(r"\w+", " ".join(re.findall(IMPORT, SOURCES[name])))
+        waiting |= (SOURCES.keys() & imported) - found.keys()
     return found
 
 
@@ -63,10 +60,8 @@ def reached() -> dict[str, str]:
 def _first_loaded() -> dict:
     """What marks a module as loaded once, for all that are reached, once it is sure that SOURCES was loaded."""
     modules = [import_module(f"helpers.{name}".removesuffix(".__init__")) for name in reached()]
-    now = _read_all()
-    for name, source in reached().items():
-        if now.get(name) != source:
-            raise InputError(f"helpers/{name}.py was changed while this process was loading; start the kernel again.")
+    if changed := [name for name, _ in reached().items() - _read_all().items()]:
+        raise InputError(f"helpers/{changed[0]}.py was changed while this process loaded it; start the kernel again.")
     return {module.__name__: module.__spec__ for module in modules}
 
 
@@ -74,34 +69,23 @@ def _first_loaded() -> dict:
 def hash_of(sources: tuple, words: frozenset[str]) -> str:
     """SHA-256 of sources, ((name, text), ...), and of the versions of torch and numpy, for a run with these words.
 
-    Everything counts but what certainly cannot matter: comments, layout, docstrings, entries of TABLES that the run
-    does not name, and functions and classes whose name the rest of the code does not contain.
+    Everything counts but what certainly cannot matter: comments, layout, docstrings, and entries of TABLES that the
+    run does not name.
     """
-    statements = [node for _, source in sources for node in ast.parse(source).body]
-    parts = [(_own_name(node), json.dumps(_plain(node, words))) for node in statements]
-    before = []
-    while len(before) != len(parts):
-        before, mentions = (parts, Counter(w for name, code in parts for w in set(re.findall(r"\w+", code)) - {name}))
-        parts = [(name, code) for name, code in before if name is None or name in ENTRIES or mentions[name]]
+    code = [_plain(ast.parse(source).body, words) for _, source in sources]
     versions = [version(package).split("+")[0] for package in ("torch", "numpy")]
-    return hashlib.sha256(json.dumps([versions, parts]).encode()).hexdigest()
-
-
-def _own_name(node: ast.AST) -> str | None:
-    """The name of a function or class whose definition does no more than define it."""
-    plain = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.decorator_list
-    return node.name if plain and not node.name.startswith("__") else None
+    return hashlib.sha256(json.dumps([versions, code]).encode()).hexdigest()
 
 
 def _plain(node, words: frozenset[str]):
     """A syntax tree as nested lists, the same in all versions of Python, without docstrings and unused entries."""
-    if isinstance(node, list):
-        return [_plain(part, words) for part in node]
     if not isinstance(node, ast.AST):
-        return repr(node)
+        return [_plain(part, words) for part in node] if isinstance(node, list) else repr(node)
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return []  # a docstring
-    if isinstance(getattr(node, "value", None), ast.Dict) and re.match(rf"({'|'.join(TABLES)})\b", ast.unparse(node)):
+    if isinstance(getattr(node, "value", None), ast.Dict) and re.match(
+        rf"({'|'.join(TABLES)})\b(?!\[)", ast.unparse(node)
+    ):
         entries = zip(node.value.keys, node.value.values, strict=True)
         return [_plain(list(entry), words) for entry in entries if getattr(entry[0], "value", None) in {None, *words}]
     fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
