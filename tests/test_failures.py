@@ -15,7 +15,8 @@ from helpers.inputs import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")]
 # Runs that are long enough to be in the middle of; a marker in the environment finds all processes of one test.
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run in the background has ignored
 sys.path.insert(0, {tests!r})
 from conftest import made_digits
 from helpers.architectures import read_models
