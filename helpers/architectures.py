@@ -21,13 +21,13 @@ FOUR_WAY = {  # where a file names no models of its own
 
 
 def read_models(
-    architecture: str | dict, images: int = 2, strict: bool = False, pairs: int = 1000, **recipe
+    architecture: str | dict, images: int = 2, strict: bool = False, pairs: int = 1000, head=None, **recipe
 ) -> list[Model]:
     """The models that an architecture file describes: a name in notebooks/architectures, a path, or its content.
 
     The file has `layers`, and may have `head`, `recipe` and `models`: {name: {sharing, auxiliary, and what of the
-    recipe, the layers or the head is its own}}; without `models` the four-way comparison is made. Keyword arguments
-    replace what the file's recipes say. Raises InputError in one sentence.
+    recipe, the layers or the head is its own}}; without `models` the four-way comparison is made. `head` and further
+    keyword arguments replace what the file says of the heads and the recipes. Raises InputError in one sentence.
     """
     family, content = _read_mapping(architecture)
     known_keys(f"architecture {family}", content, KEYS)
@@ -40,11 +40,13 @@ def read_models(
     described = content.get("models") or FOUR_WAY
     models = []
     for name in known_keys("models", described, described):
-        own = known_keys(f"model {name}", described[name], ["sharing", "layers", "head", *of_recipe])
+        of_network = ["sharing", "layers", "head", "answer_shift"]
+        own = known_keys(f"model {name}", described[name], [*of_network, *of_recipe])
         own = {"sharing": True, "auxiliary": 0.0} | common | own | recipe
         sharing = one_of(f"model {name}: sharing", own.pop("sharing"), (True, False))
-        layers, head = (own.pop("layers", content.get("layers")), own.pop("head", content.get("head", "linear")))
-        network = Architecture(tuple(layers or ()), sharing, images, head, strict)
+        layers, own_head = (own.pop(key, content.get(key)) for key in ("layers", "head"))
+        shift = own.pop("answer_shift", 0.0)
+        network = Architecture(tuple(layers or ()), sharing, images, head or own_head or "linear", strict, shift)
         build(network)  # a description at fault is refused here, before any training
         labels = {"family": family, "sharing": sharing, "auxiliary": own["auxiliary"]}
         models.append(Model(str(name), network, Recipe(**own), pairs, labels))
@@ -75,6 +77,36 @@ def find_model(models: list[Model], name: str) -> Model:
     """The model of this name. Raises InputError where there is none."""
     by_name = {model.name: model for model in models}
     return by_name[one_of("model", name, by_name)]
+
+
+def labelled(models: Iterable[Model], name: str, value: str) -> list[Model]:
+    """The models with a further column `name` in their table, and its value behind their names."""
+    return [
+        replace(model, name=f"{model.name}, {value}", labels=model.labels | {"network": model.name, name: value})
+        for model in models
+    ]
+
+
+def first_report_layers(
+    norm: str = "both", dropout: str = "both", kind: str = "spatial_dropout", units: tuple[int, ...] = (20,)
+) -> tuple:
+    """The sub-network of the first report's M1 to M4 (of M5: units 40 and 20) in a reading of it.
+
+    `norm` and `dropout` stand behind the "first" convolution, the "second" or "both"; dropout also behind "none". The
+    one batch normalisation is the same layer in both places and in both sub-networks, as the parameter counts ask for.
+    """
+
+    def behind(which: str, place: str, layer) -> list:
+        return [layer] if which in (place, "both") else []
+
+    batch_norm = {"batch_norm": {"name": "norm", "common": True}}
+    layers = [{"conv2d": {"channels": 16, "kernel": 3}}, *behind(norm, "first", batch_norm), "relu"]
+    layers += [*behind(dropout, "first", {kind: 0.5}), {"conv2d": {"channels": 16, "kernel": 2}}]
+    layers += [*behind(norm, "second", batch_norm), "relu", {"max_pool": {"kernel": 2, "stride": 1}}]
+    layers += [*behind(dropout, "second", {kind: 0.5})]
+    for count in units:
+        layers += [{"linear": count}, "relu"]
+    return (*layers, {"linear": 10})
 
 
 def vary(model: Model, name: str, values: Iterable) -> list[Model]:

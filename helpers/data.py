@@ -20,7 +20,7 @@ from helpers.inputs import InputError
 class Pairs:
     """B examples of n digit images (n = 2: pairs)."""
 
-    images: Tensor  # float32 [B, n, 14, 14], standardised
+    images: Tensor  # float32 [B, n, 14, 14], standardised if not asked otherwise
     digits: Tensor  # int64 [B, n], classes 0 to 9
     labels: Tensor  # int64 [B], 1 where the digits stand in non-decreasing (strict: increasing) order, else 0
     strict: bool = False
@@ -63,6 +63,7 @@ def draw_round(
     pairs: int = 1000,
     images: int = 2,
     strict: bool = False,
+    standardise: bool = True,
     test_pairs: int = 1000,
 ) -> tuple[Pairs, Pairs]:
     """Draw one round's training and test examples; no digit is drawn twice.
@@ -80,9 +81,10 @@ def draw_round(
         classes = torch.from_numpy(labels.astype(np.int64)).view(count, images)
         pictures = average_blocks(pictures).view(count, images, 14, 14)
         sets.append(Pairs(pictures, classes, in_order(classes, strict), strict))
-    mean, deviation = sets[0].images.mean(), sets[0].images.std()
-    train, test = (replace(part, images=(part.images - mean) / deviation) for part in sets)
-    return train, test
+    if standardise:
+        mean, deviation = sets[0].images.mean(), sets[0].images.std()
+        sets = [replace(part, images=(part.images - mean) / deviation) for part in sets]
+    return tuple(sets)
 
 
 def draw_digits(digits: Digits, seed: int, round: int, train: int = 2000, test: int = 2000) -> list[tuple]:

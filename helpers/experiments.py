@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import pandas as pd
 import torch
@@ -63,8 +64,12 @@ def setting(
     return Setting(load_digits(source), rounds, seed, jobs, cluster, device)
 
 
-def run_rounds(models: Iterable[Model], setting: Setting, folds: int = 0, only_fold: int | None = None) -> pd.DataFrame:
-    """Every model in every round (with `folds`: on every validation split of its training pairs, or on `only_fold`).
+def run_rounds(
+    models: Iterable[Model], setting: Setting, folds: int = 0, only_fold: int | None = None, starts: int = 1
+) -> pd.DataFrame:
+    """Every model in every round, from so many `starts` (initial weights and order of batches).
+
+    With `folds` it is trained on every validation split of its training pairs, or on `only_fold`.
 
     Returns one row per model, round (and fold) and epoch, in that order whatever was trained where: `model`, the
     models' labels, what else determines the run, `run` (its shortened name), and the measures of `training.train`.
@@ -73,14 +78,15 @@ def run_rounds(models: Iterable[Model], setting: Setting, folds: int = 0, only_f
     models = list(models)
     if not models:
         raise InputError("models: none were given, allowed is at least one, as a list's values make them.")
-    runs = [Run(model, setting.seed, r, fold) for model in models for r in range(setting.rounds) for fold in splits]
+    replicates = list(product(range(setting.rounds), splits, range(starts)))
+    runs = [Run(model, setting.seed, r, fold, start) for model in models for r, fold, start in replicates]
     parameters = {id(model): count_parameters(build(model.architecture)) for model in models}
     tables = []
     for run, (name, rows, _) in zip(runs, finish(runs, setting), strict=True):
         who = {"model": run.model.name, **run.model.labels, "parameters": parameters[id(run.model)]}
         what = {"images": run.model.architecture.images, "strict": run.model.architecture.strict}
         what |= {"pairs": run.model.pairs, "seed": run.seed, "round": run.round}
-        fold = {"fold": run.fold[0]} if run.fold else {}
+        fold = ({"fold": run.fold[0]} if run.fold else {}) | ({"start": run.start} if starts > 1 else {})
         tables.append(pd.DataFrame({**who, **what, **fold, "run": name[:SHORT], **rows}))
     return pd.concat(tables, ignore_index=True)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.digits import CLASSES
@@ -26,6 +27,7 @@ class Architecture:
     images: int = 2  # images in an example
     head: str | dict = "linear"  # what joins the digits' logits, one of HEADS
     strict: bool = False  # the question: first < second instead of first <= second
+    answer_shift: float = 0.0  # pixels; out of training, read each picture also moved so far in all four directions
 
 
 # ----------------------------------------------------------------------------------------------------------- layers
@@ -182,20 +184,38 @@ class Network(nn.Module):
         self.branches = nn.ModuleList(_sub_network(architecture.layers, common) for _ in range(count))
         head, settings = named_part("head", architecture.head, HEADS, architecture)
         self.head = head(architecture, **settings)
+        self.answer_shift = architecture.answer_shift
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """From images [B, n, 14, 14] to the comparison's logits [B, 2] and the digits' logits [B, n, 10]."""
-        if len(self.branches) == 1:
-            digits = self.branches[0](images.flatten(0, 1).unsqueeze(1)).unflatten(0, images.shape[:2])
+        if self.answer_shift and not self.training:
+            views = [self.read(view) for view in moved(images, self.answer_shift)]
+            digits = torch.stack(views).softmax(dim=-1).mean(dim=0).log()
         else:
-            digits = torch.stack([branch(images[:, i : i + 1]) for i, branch in enumerate(self.branches)], dim=1)
+            digits = self.read(images)
         return self.head(digits), digits
+
+    def read(self, images: Tensor) -> Tensor:
+        """From images [B, n, 14, 14] to the digits' logits [B, n, 10]."""
+        if len(self.branches) == 1:
+            return self.branches[0](images.flatten(0, 1).unsqueeze(1)).unflatten(0, images.shape[:2])
+        return torch.stack([branch(images[:, i : i + 1]) for i, branch in enumerate(self.branches)], dim=1)
+
+
+def moved(images: Tensor, shift: float) -> list[Tensor]:
+    """Images [B, n, H, W] as they are and moved by `shift` pixels (0 to 1) to each side, the border repeated."""
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    sides = ((0, 1), (2, 1), (1, 0), (1, 2))
+    neighbours = [padded[..., y : y + height, x : x + width] for y, x in sides]
+    return [images, *(torch.lerp(images, neighbour, shift) for neighbour in neighbours)]
 
 
 def build(architecture: Architecture) -> Network:
     """The network with initial weights from torch's current seed. Raises InputError naming the layer at fault."""
     whole_number("images", architecture.images, 2)
+    number("answer_shift", architecture.answer_shift, 0, 1)
     return Network(architecture)
 
 

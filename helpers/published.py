@@ -13,7 +13,8 @@ from helpers import fingerprint
 from helpers.inputs import ROOT, InputError
 
 RESULTS = ROOT / "data" / "results"
-RUNS = RESULTS / "runs.jsonl"  # a line for all runs that differ in seed, round and fold alone
+RUNS = RESULTS / "runs.jsonl"  # a line for all runs that differ in OWN alone
+OWN = ("seed", "round", "fold", "start")
 QUALIFIER = (
     "Test accuracy in percentage points, mean ± half-width of the 95 % t interval over rounds, paired by round; "
     "“helps” and “harms” stand only where the interval and a sign-flip permutation test (Holm's correction) both leave "
@@ -38,7 +39,7 @@ def publish(report: Path) -> None:
     groups: dict[str, dict] = {}
     for name in _names_in_tables():
         run = store.description_of(name) or known[name]
-        own = [run.pop(key) for key in ("seed", "round", "fold")]
+        own = [run.pop(key) for key in OWN]
         groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
     lines = [json.dumps(json.loads(key) | {"runs": runs}) for key, runs in groups.items()]
     RUNS.write_text("\n".join(lines) + "\n")
@@ -53,9 +54,8 @@ def _names_in_tables() -> list[str]:
 def _published_runs() -> list[tuple[str, dict]]:
     """(shortened name, description) of every published run."""
     groups = [json.loads(line) for line in RUNS.read_text().splitlines()] if RUNS.is_file() else []
-    own = ("seed", "round", "fold")
     return [
-        (name, {k: v for k, v in group.items() if k != "runs"} | dict(zip(own, values, strict=True)))
+        (name, {k: v for k, v in group.items() if k != "runs"} | dict(zip(OWN, values, strict=True)))
         for group in groups
         for name, values in group["runs"].items()
     ]
@@ -150,7 +150,8 @@ def verify(count: int = 4) -> bool:
     for _, run in random.sample(known, min(count, len(known))):
         network = Architecture(**run["architecture"] | {"layers": tuple(run["architecture"]["layers"])})
         model = runs.Model("", network, Recipe(**run["recipe"]), run["pairs"])
-        anew.append(runs.Run(model, run["seed"], run["round"], tuple(run["fold"]) if run["fold"] else None))
+        fold = tuple(run["fold"]) if run["fold"] else None
+        anew.append(runs.Run(model, run["seed"], run["round"], fold, run["start"]))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RUN_STORE"] = folder
         finished = experiments.finish(anew, setting, weights=True)

@@ -31,11 +31,12 @@ class Run:
     seed: int
     round: int
     fold: tuple[int, int] | None = None  # (k, of n): train without the k-th part of the pairs, which validates
+    start: int = 0  # another one: other initial weights and batches on the same pairs
 
     def pairs(self, digits: Digits) -> dict[str, Pairs]:
         """The round's "train" and "test" pairs; with a fold its part of the training pairs stands as "validation"."""
-        network = self.model.architecture
-        drawn = draw_round(digits, self.seed, self.round, self.model.pairs, network.images, network.strict)
+        network, standardise = self.model.architecture, self.model.recipe.standardise
+        drawn = draw_round(digits, self.seed, self.round, self.model.pairs, network.images, network.strict, standardise)
         pairs = dict(zip(("train", "test"), drawn, strict=True))
         if self.fold:
             pairs["train"], pairs["validation"] = split(pairs["train"], *self.fold)
@@ -54,6 +55,7 @@ class Run:
             "seed": self.seed,
             "round": self.round,
             "fold": self.fold,
+            "start": self.start,
             "data": digits.fingerprint,
             "device": device,
         }
@@ -75,8 +77,7 @@ def train_run(run: Run, pairs: dict[str, Pairs], device: str) -> Trained:
     """
     if "AVX512" in torch.backends.cpu.get_cpu_capability():
         raise InputError("torch was used before helpers was imported; start the kernel again and import helpers first.")
-    rows, network = train(
-        run.model.architecture, run.model.recipe, pairs, stream(run.seed, run.round, run.fold), device
-    )
+    seed = stream(run.seed, run.round, run.fold, run.start)
+    rows, network = train(run.model.architecture, run.model.recipe, pairs, seed, device)
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     return Trained(rows, weights, run.code())

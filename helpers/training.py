@@ -3,7 +3,7 @@
 import inspect
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from helpers.inputs import InputError, known_keys, number, one_of, whole_number
 from helpers.models import Architecture, Network, build, named_part
 
 EVALUATION_BATCH = 100  # pairs; larger batches leave the processor's cache
+LAST_EPOCHS = 5  # whose mean is the study's endpoint
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,11 @@ class Recipe:
     epochs: int = 25
     schedule: str | dict = "constant"  # of the learning rate over all steps, one of SCHEDULES
     augmentation: str | dict = "none"  # of the training pictures, anew in every epoch, one of AUGMENTATIONS
+    presentations: int = 1  # times that a step shows each of its pairs, every time distorted anew
     new_pairs: bool = False  # pair the training digits anew in every epoch
-    measure_every: int = 1  # epochs between two measurements; the last epoch is always measured
+    label_smoothing: float = 0.0  # of the digits' loss: share of the target spread over all ten classes
+    standardise: bool = True  # the pictures, by the training digits' mean and deviation; else 0 to 255 as they come
+    measure_every: int = 1  # epochs between two measurements; the last LAST_EPOCHS are always measured
     training_mode: bool = False  # also measure with the network left in training mode, as the first report seems to
 
     def __post_init__(self):
@@ -39,18 +43,21 @@ class Recipe:
         one_of("loss", self.loss, LOSSES)
         number("learning_rate", self.learning_rate, 0)
         number("auxiliary", self.auxiliary, 0)
+        number("label_smoothing", self.label_smoothing, 0, 1)
         whole_number("batch_size", self.batch_size, 1)
+        whole_number("presentations", self.presentations, 1)
         whole_number("epochs", self.epochs, 1)
         whole_number("measure_every", self.measure_every, 1)
-        one_of("new_pairs", self.new_pairs, (True, False))
-        one_of("training_mode", self.training_mode, (True, False))
+        for switch in ("new_pairs", "standardise", "training_mode"):
+            one_of(switch, getattr(self, switch), (True, False))
         named_part("schedule", self.schedule, SCHEDULES, 0.5)
         named_part("augmentation", self.augmentation, AUGMENTATIONS, None)
         check_optimizer(self)
 
     def epochs_measured(self) -> list[int]:
         """The epochs, counted from 1, after which the network is measured."""
-        return [e for e in range(1, self.epochs + 1) if e % self.measure_every == 0 or e == self.epochs]
+        epochs = range(1, self.epochs + 1)
+        return [e for e in epochs if e % self.measure_every == 0 or e > self.epochs - LAST_EPOCHS]
 
 
 OPTIMIZERS = {  # in PyTorch's form for all parameters at once where there is one
@@ -152,8 +159,8 @@ def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch
     # Indexed, paired and distorted once an epoch; the batches are slices, which are views.
     shuffled = pairs.paired_anew() if recipe.new_pairs else pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]
     augment, settings = named_part("augmentation", recipe.augmentation, AUGMENTATIONS, None)
-    images = augment(shuffled.images.flatten(0, 1).unsqueeze(1), **settings).view_as(shuffled.images)
-    shuffled = replace(shuffled, images=images)
+    flat = shuffled.images.flatten(0, 1).unsqueeze(1)
+    shown = torch.stack([augment(flat, **settings).view_as(shuffled.images) for _ in range(recipe.presentations)])
     factor, settings = named_part("schedule", recipe.schedule, SCHEDULES, 0.5)
     outputs = []
     for start in range(0, len(pairs), recipe.batch_size):
@@ -161,16 +168,18 @@ def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * factor(min(1.0, progress), **settings)
         batch = shuffled[start : start + recipe.batch_size]
-        comparison, digits = network(batch.images)
-        loss = LOSSES[recipe.loss](comparison, batch.labels)
+        images = shown[:, start : start + recipe.batch_size]  # [presentations, B, n, 14, 14]
+        comparison, digits = network(images.flatten(0, 1))
+        loss = LOSSES[recipe.loss](comparison, batch.labels.repeat(recipe.presentations))
         if recipe.auxiliary:
             # The mean over B·n digits, times n: the sum of the images' mean losses.
-            digit_loss = F.cross_entropy(digits.flatten(0, 1), batch.digits.flatten()) * batch.digits.shape[1]
-            loss = loss + recipe.auxiliary * digit_loss
+            classes = batch.digits.repeat(recipe.presentations, 1).flatten()
+            digit_loss = F.cross_entropy(digits.flatten(0, 1), classes, label_smoothing=recipe.label_smoothing)
+            loss = loss + recipe.auxiliary * digit_loss * batch.digits.shape[1]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        outputs.append((comparison.detach(), digits.detach()))
+        outputs.append((comparison[: len(batch)].detach(), digits[: len(batch)].detach()))
     return _measures(*map(torch.cat, zip(*outputs, strict=True)), shuffled, recipe.loss)
 
 

@@ -27,7 +27,7 @@ def names(module="", old="", new="", words=WORDS) -> str:
     [
         ("training", "loss.backward()", "loss.backward(retain_graph=True)"),
         ("training", "for start in range(0, len(pairs), recipe.batch_size)", "for start in range(0, len(pairs), 7)"),
-        ("training", "        outputs.append((comparison.detach()", "    outputs.append((comparison.detach()"),
+        ("training", "        outputs.append((comparison[", "    outputs.append((comparison["),
         ("training", "if recipe.auxiliary:", "if recipe.auxiliary is False:"),
         ("distortion", "shear: float = 0.0,", "shear: float = False,"),
         ("training", "EVALUATION_BATCH = 100", "EVALUATION_BATCH = 50"),
@@ -41,7 +41,7 @@ def names(module="", old="", new="", words=WORDS) -> str:
         ("models", "\nclass Flatten", "\nLAYERS['relu'] = (lambda shape: nn.GELU(), None)\n\n\nclass Flatten"),
         ("models", "\nclass Flatten", "\nBY_NUMBER = {1: nn.ReLU}\n\n\nclass Flatten"),
         ("models", "return self.head(digits), digits", "return self.head(digits), digits * 1"),
-        ("runs", "stream(run.seed, run.round, run.fold)", "stream(run.seed, run.round)"),
+        ("runs", "stream(run.seed, run.round, run.fold, run.start)", "stream(run.seed, run.round)"),
         ("runs", 'split(pairs["train"], *self.fold)', 'split(pairs["train"], 0, 2)'),
         ("inputs", "return float(value)", "return round(float(value), 2)"),
         ("distortion", 'padding_mode="border"', 'padding_mode="zeros"'),

@@ -86,11 +86,32 @@ def test_measuring_in_training_mode_changes_no_other_number(pairs):
     assert both[-1]["test_loss_training_mode"] != both[-1]["test_loss"]
 
 
-def test_measuring_seldom_changes_no_number_and_ends_with_the_last_epoch(pairs):
+def test_measuring_seldom_changes_no_number_and_ends_with_the_last_five_epochs(pairs):
     layers = ({"conv2d": {"channels": 4, "kernel": 3}}, "batch_norm", "relu", "spatial_dropout", {"linear": 10})
-    always, _ = train(Architecture(layers), Recipe(epochs=5), pairs, seed=0)
-    seldom, _ = train(Architecture(layers), Recipe(epochs=5, measure_every=3), pairs, seed=0)
-    assert seldom == [always[2], always[4]]
+    always, _ = train(Architecture(layers), Recipe(epochs=9), pairs, seed=0)
+    seldom, _ = train(Architecture(layers), Recipe(epochs=9, measure_every=3), pairs, seed=0)
+    assert seldom == [always[2], *always[4:]]
+
+
+def test_every_presentation_of_a_pair_is_distorted_anew_and_counts(pairs):
+    plain = Architecture(({"linear": 10},))
+    distort = {"distort": {"shift": 1.0}}
+    once, _ = train(plain, Recipe(epochs=1, augmentation=distort), pairs, seed=0)
+    twice, _ = train(plain, Recipe(epochs=1, augmentation=distort, presentations=2), pairs, seed=0)
+    assert once != twice
+    same, _ = train(plain, Recipe(epochs=1, presentations=2), pairs, seed=0)  # shown twice without distortion
+    assert same[0]["test_loss"] == pytest.approx(
+        train(plain, Recipe(epochs=1), pairs, seed=0)[0][0]["test_loss"], abs=1e-5
+    )
+
+
+def test_a_smoothed_label_keeps_the_digits_less_certain(pairs):
+    layers = Architecture(({"linear": 10},))
+    sure, smooth = (
+        train(layers, Recipe(epochs=40, auxiliary=1.0, label_smoothing=share), pairs, seed=0)[1] for share in (0.0, 0.3)
+    )
+    certain = [network.read(pairs["train"].images).softmax(dim=2).amax(dim=2).mean() for network in (sure, smooth)]
+    assert certain[0] > certain[1]
 
 
 def test_a_recipe_leaves_the_random_state_as_it_was():
