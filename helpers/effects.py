@@ -4,15 +4,14 @@ A metric of a table is a column of `experiments.run_rounds`, e.g. `test_accuracy
 """
 
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 CONFIDENCE = 0.95
-FEWEST_ROUNDS = 7  # the two most extreme of 2**7 sign flips, times three for Holm's method, are below 5 %
+FEWEST_ROUNDS = 5  # with fewer nothing is tested, and no interval is shown
 EFFECTS = {  # weights of the cells (sharing, auxiliary loss): what the effect is of one round's four values
     "weight sharing": {(0, 0): -0.5, (0, 1): -0.5, (1, 0): 0.5, (1, 1): 0.5},
     "auxiliary loss": {(0, 0): -0.5, (0, 1): 0.5, (1, 0): -0.5, (1, 1): 0.5},
@@ -25,7 +24,7 @@ EFFECTS = {  # weights of the cells (sharing, auxiliary loss): what the effect i
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean over rounds with the half-width of Student's 95 % t interval, which is NaN for a single round.
+    """The mean over rounds with the half-width of Student's t interval, NaN where the rounds are too few for one.
 
     In a sentence it reads "+2.4 ± 0.9 points" (`gain`), "84.5 ± 0.9 %" (`share`) or as its format says.
     """
@@ -35,8 +34,6 @@ class Estimate:
     form: str = "{:+.1f}"
     unit: str = " points"
     scale: float = 100
-    p: float = float("nan")  # of a sign-flip permutation test, corrected for all effects tested together
-    rounds: int = 0
 
     def __str__(self) -> str:
         mean = self.form.format(self.scale * self.mean)
@@ -45,28 +42,43 @@ class Estimate:
         return f"{mean}{interval}{self.unit}".replace("-", "−")
 
     @property
+    def low(self) -> float:
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half_width
+
+    @property
     def sign(self) -> int:
-        """1 or −1 where the interval and the corrected test both leave zero out, else 0."""
-        clear = abs(self.mean) > self.half_width and not self.p > 1 - CONFIDENCE
-        return int(np.sign(self.mean)) if clear else 0
+        """1 or −1 where the interval leaves zero out, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+    def within(self, margin: float) -> bool:
+        """Whether the interval lies between minus and plus `margin`, which two one-sided tests would say as well."""
+        return -margin < self.low and self.high < margin
 
 
-def mean_interval(values) -> tuple[float, float]:
-    """Mean and half-width of Student's 95 % t interval of it; the half-width is NaN for a single value."""
+def mean_interval(values, comparisons: int = 1) -> tuple[float, float]:
+    """Mean and half-width of Student's t interval of it: 95 % for so many `comparisons` together (Bonferroni).
+
+    The half-width is NaN for fewer than FEWEST_ROUNDS values.
+    """
     values = np.asarray(values, float)
-    if len(values) < 2:
+    if len(values) < FEWEST_ROUNDS:
         return float(values.mean()), float("nan")
-    return float(values.mean()), float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
+    quantile = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, len(values) - 1)
+    return float(values.mean()), float(quantile * stats.sem(values))
 
 
-def gain(values, digits: int = 1) -> Estimate:
+def gain(values, digits: int = 1, comparisons: int = 1) -> Estimate:
     """Differences of shares of 1, one a round, as an estimate in percentage points."""
-    return Estimate(*mean_interval(values), form=f"{{:+.{digits}f}}", rounds=len(values))
+    return Estimate(*mean_interval(values, comparisons), form=f"{{:+.{digits}f}}")
 
 
 def share(values, digits: int = 1) -> Estimate:
     """Shares of 1, one a round, as an estimate in percent."""
-    return Estimate(*mean_interval(values), form=f"{{:.{digits}f}}", unit=" %", rounds=len(values))
+    return Estimate(*mean_interval(values), form=f"{{:.{digits}f}}", unit=" %")
 
 
 # ------------------------------------------------------------------------------------------------- tables of rounds
@@ -77,33 +89,32 @@ def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.epoch == table.groupby(["model", "round"]).epoch.transform("max")]
 
 
-def by_round(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+def last_epochs(table: pd.DataFrame, count: int = 5) -> pd.DataFrame:
+    """The study's endpoint: each run's last row, with its measures averaged over the last `count` epochs."""
+    keys = [key for key in ("model", "round", "start") if key in table]
+    ends = table.groupby(keys).epoch.transform("max")
+    measures = [name for name in table if name.endswith(("accuracy", "loss", "training_mode"))]
+    means = table[table.epoch > ends - count].groupby(keys, sort=False)[measures].mean()
+    return last_epoch(table).drop(columns=measures).merge(means.reset_index(), on=keys)
+
+
+def by_round(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     """One column per model (in the table's order), one row per round."""
     return table.pivot(index="round", columns="model", values=metric)[list(dict.fromkeys(table.model))]
 
 
-def best_validation(table: pd.DataFrame, parameter: str):
-    """The value of `parameter` whose runs end with the highest mean validation accuracy; of equals the lowest loss."""
-    ends = last_epoch(table).groupby(parameter)[["validation_accuracy", "validation_loss"]].mean()
-    return ends.sort_values(["validation_accuracy", "validation_loss"], ascending=[False, True]).index[0]
+def epochs_to_worst(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
+    """Epochs each run needs to reach the metric with which its round's worst model ends, in a column `epochs_needed`.
 
-
-def epochs_to_share(table: pd.DataFrame, share: float = 0.95, metric: str = "test_accuracy") -> pd.DataFrame:
-    """How many epochs each run needs to reach `share` of its last epoch's metric, in a column `epochs_needed`."""
-    final = last_epoch(table)
-    reached = table.merge(final[["model", "round", metric]], on=["model", "round"], suffixes=("", "_final"))
-    reached = reached[reached[metric] >= share * reached[f"{metric}_final"]]
-    first = reached.groupby(["model", "round"]).epoch.min().rename("epochs_needed").reset_index()
-    return final.merge(first, on=["model", "round"])
-
-
-def frontier(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Accuracy against size: `model`, `parameters`, mean test `accuracy`, its `half_width`, `kind`."""
-    rows = []
-    for model, runs in last_epoch(table).groupby("model", sort=False):
-        mean, half = mean_interval(runs.test_accuracy)
-        rows.append({"model": model, "parameters": runs.parameters.iloc[0], "accuracy": mean, "half_width": half})
-    return pd.DataFrame(rows).assign(kind=kind)
+    A yardstick common to all models of a round: a share of a run's own end would punish the better network.
+    """
+    final = last_epochs(table)
+    goal = final.groupby("round")[metric].min().rename("goal")
+    reached = table.merge(goal, on="round")
+    first = reached[reached[metric] >= reached.goal].groupby(["model", "round"]).epoch.min().rename("epochs_needed")
+    return final.merge(first.reset_index(), on=["model", "round"], how="left").fillna(
+        {"epochs_needed": final.epoch.max()}
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ comparisons
@@ -115,8 +126,8 @@ def is_factorial(table: pd.DataFrame) -> bool:
     return len(cells) == 4 and table.model.nunique() == 4
 
 
-def contrasts(final: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Every round's own effects (columns: EFFECTS) from one row per model and round.
+def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
+    """Every round's own effects (columns: EFFECTS) from one row per model and round of the four.
 
     A main effect is the mean gain over both settings of the other switch; the interaction is the gain of sharing with
     the auxiliary loss less the gain without it, so that it is zero where the two effects add up.
@@ -133,98 +144,30 @@ def differences(final: pd.DataFrame, pairs: dict[str, tuple[str, str]], metric: 
     return pd.DataFrame({name: values[first] - values[second] for name, (first, second) in pairs.items()})
 
 
-def rung_gains(final: pd.DataFrame, order: list[str], metric: str = "test_accuracy") -> pd.DataFrame:
-    """Gain of every model in `order` over the one before it: `model`, `gain`, `half_width`, `rounds`."""
-    steps = differences(final, {after: (after, before) for before, after in pairwise(order)}, metric)
-    rows = [(model, *mean_interval(values), len(values)) for model, values in steps.items()]
-    return pd.DataFrame(rows, columns=["model", "gain", "half_width", "rounds"]).round(6)
-
-
-def pairs_of_models(final: pd.DataFrame) -> pd.DataFrame:
-    """All differences in test accuracy between two models, tested together.
-
-    The columns of `tested`, with `first` and `second` (the models) instead of `effect`, and `ahead`: the better
-    of them where the two are told apart, else "".
-    """
-    accuracy = by_round(final, "test_accuracy")
-    pairs = list(combinations(accuracy, 2))
-    table = tested(pd.DataFrame({i: accuracy[a] - accuracy[b] for i, (a, b) in enumerate(pairs)}))
-    table["first"], table["second"] = zip(*pairs, strict=True)
-    signs = [estimate_of(row).sign for _, row in table.iterrows()]
-    ahead = [{1: a, -1: b, 0: ""}[sign] for (a, b), sign in zip(pairs, signs, strict=True)]
-    return table.assign(ahead=ahead).drop(columns="effect")
+def steps(final: pd.DataFrame, order: list[str], metric: str = "test_accuracy") -> pd.DataFrame:
+    """Gain of every model in `order` over the one before it, round by round."""
+    return differences(final, {after: (after, before) for before, after in pairwise(order)}, metric)
 
 
 def tested(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """Every column's mean, 95 % t interval and sign-flip permutation test, one row per column.
+    """Every column's mean, t interval and t test against zero, one row per column.
 
-    Columns: `effect`, `mean` and `half_width` of its interval (units of the metric), `p`, `p_holm` corrected over all
-    columns by Holm's method, and `rounds`.
+    Columns: `effect`, `mean` and `half_width` of its interval (units of the metric), `p` and `rounds`; intervals and p
+    are corrected alike for all columns together, by Bonferroni's method, and NaN where the rounds are too few.
     """
-    rows = [(name, *mean_interval(x), permutation_p(x), len(x)) for name, x in contrasts.items()]
-    table = pd.DataFrame(rows, columns=["effect", "mean", "half_width", "p", "rounds"])
-    table.insert(4, "p_holm", multipletests(table.p, method="holm")[1])
-    return table.round(6)
-
-
-def permutation_p(values) -> float:
-    """Two-sided p that paired differences have mean 0, by flipping their signs: all ways, or 9,999 random ones."""
-    values = np.asarray(values, float)
-    if len(values) < 2 or np.allclose(values, 0):
-        return 1.0
-    result = stats.permutation_test(
-        (values, np.zeros_like(values)),
-        lambda x, y, axis: (x - y).mean(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=9999,
-        rng=np.random.default_rng(0),
-    )
-    return float(result.pvalue)
-
-
-def estimate_of(row, unit: str = " points", scale: float = 100) -> Estimate:
-    """One row of `tested` as an estimate."""
-    return Estimate(row["mean"], row["half_width"], unit=unit, scale=scale, p=row["p_holm"], rounds=int(row["rounds"]))
+    rows = []
+    for name, values in contrasts.items():
+        mean, half = mean_interval(values, len(contrasts.columns))
+        p = float("nan")
+        if not np.isnan(half):
+            p = min(1.0, len(contrasts.columns) * float(stats.ttest_1samp(values, 0).pvalue)) if values.any() else 1.0
+        rows.append((name, mean, half, p, len(values)))
+    return pd.DataFrame(rows, columns=["effect", "mean", "half_width", "p", "rounds"]).round(6)
 
 
 def estimates(table: pd.DataFrame, unit: str = " points", scale: float = 100) -> dict[str, Estimate]:
     """A table of `tested` as estimates by effect."""
-    return {row["effect"]: estimate_of(row, unit, scale) for _, row in table.iterrows()}
-
-
-def answer(effects: dict[str, pd.DataFrame], names: dict[str, str]) -> list[str]:
-    """Three sentences on the effects of families of networks: sharing, auxiliary loss, and whether they add up.
-
-    `effects` has each family's table of `tested` on accuracy, `names` what a sentence calls the family.
-    """
-    nothing = "does nothing for {} that can be told from zero"
-    words = {
-        "weight sharing": ("Weight sharing", {1: "helps {}", -1: "harms {}", 0: nothing}),
-        "auxiliary loss": ("The auxiliary loss", {1: "helps {}", -1: "harms {}", 0: nothing}),
-        "interaction": (
-            "Using both",
-            {1: "brings {} more than the sum of each", -1: "brings {} less than the sum of each"}
-            | {0: "brings {} the sum of each, as far as can be told"},
-        ),
-    }
-    sentences = []
-    for effect, (subject, verbs) in words.items():
-        parts: dict[str, list[str]] = {}
-        for family, table in effects.items():
-            found = estimates(table)[effect]
-            too_few = f"cannot be judged, in {found.rounds} rounds, for {{}}"
-            verb = too_few if found.rounds < FEWEST_ROUNDS else verbs[found.sign]
-            parts.setdefault(verb, []).append(f"{names[family]} ({found})")
-        said = listed([verb.format(listed(of)) for verb, of in parts.items()], clauses=True)
-        sentences.append(f"{subject} {said}.")
-    return sentences
-
-
-def listed(items, clauses: bool = False) -> str:
-    """Words as a list in a sentence: "a", "a and b", "a, b and c"; whole clauses want a comma before the "and"."""
-    *most, last = items
-    return f"{', '.join(most)}{',' if clauses else ''} and {last}" if most else last
+    return {row.effect: Estimate(row.mean, row.half_width, unit=unit, scale=scale) for row in table.itertuples(False)}
 
 
 # ------------------------------------------------------------------------------------------------------ calibration
@@ -240,9 +183,3 @@ def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     grouped = predictions.assign(confidence=confidence).groupby(place, observed=True)
     means = {"confidence": ("confidence", "mean"), "accuracy": ("right", "mean"), "pairs": ("right", "size")}
     return grouped.agg(**means).reset_index(drop=True)
-
-
-def expected_calibration_error(reliability: pd.DataFrame) -> float:
-    """Mean gap of accuracy and confidence over the bins of `calibration`, weighted by pairs (Naeini et al., 2015)."""
-    gaps = (reliability.accuracy - reliability.confidence).abs()
-    return float((gaps * reliability.pairs).sum() / reliability.pairs.sum())

@@ -94,11 +94,22 @@ def run_rounds(
 def trained(models: Iterable[Model], setting: Setting, round: int = 0) -> tuple[dict[str, Network], dict[str, Pairs]]:
     """The networks of one round after their last epoch, by the models' names, and the round's pairs (of the last)."""
     runs = [Run(model, setting.seed, round) for model in models]
-    networks = {}
+    networks = {run.model.name: network for run, network in zip(runs, _networks(runs, setting), strict=True)}
+    return networks, runs[-1].pairs(setting.digits)
+
+
+def trained_rounds(model: Model, setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
+    """A model's network of every round, trained all at once, and the round's pairs."""
+    runs = [Run(model, setting.seed, r) for r in range(setting.rounds)]
+    for run, network in zip(runs, _networks(runs, setting), strict=True):
+        yield network, run.pairs(setting.digits)
+
+
+def _networks(runs: list[Run], setting: Setting) -> Iterator[Network]:
     for run, (_, _, weights) in zip(runs, finish(runs, setting, weights=True), strict=True):
-        networks[run.model.name] = build(run.model.architecture)
-        networks[run.model.name].load_state_dict(weights)
-    return {name: network.eval() for name, network in networks.items()}, runs[-1].pairs(setting.digits)
+        network = build(run.model.architecture)
+        network.load_state_dict(weights)
+        yield network.eval()
 
 
 def predictions(model: Model, setting: Setting) -> pd.DataFrame:
@@ -110,22 +121,18 @@ def predictions(model: Model, setting: Setting) -> pd.DataFrame:
     """
     runs = [Run(model, setting.seed, r) for r in range(setting.rounds)]
     names = [_named(run, setting)[0][:SHORT] for run in runs]
-    if missing := [run for run, name in zip(runs, names, strict=True) if name not in published("pair")]:
-        finish(missing, setting, weights=True)  # all at once
-    tables = []
-    for run, name in zip(runs, names, strict=True):
-        said = published("pair").get(name)
-        if said is None:
-            said = _predicted(*trained([model], setting, run.round), model.name)
-        tables.append(said.assign(model=model.name, round=run.round, run=name))
-    table = pd.concat(tables, ignore_index=True)
-    return table[["model", "round", "run", *(name for name in table if name not in ("model", "round", "run"))]]
+    known = {name: published("pair")[name] for name in names if name in published("pair")}
+    missing = [run for run, name in zip(runs, names, strict=True) if name not in known]
+    fresh = zip(missing, _networks(missing, setting), strict=True)
+    said = (_predicted(network, run.pairs(setting.digits)["test"]) for run, network in fresh)
+    tables = [known[name] if name in known else next(said) for name in names]
+    who = [{"model": model.name, "round": run.round, "run": name} for run, name in zip(runs, names, strict=True)]
+    return pd.concat([pd.DataFrame({**w, **table}) for w, table in zip(who, tables, strict=True)], ignore_index=True)
 
 
-def _predicted(networks: dict[str, Network], pairs: dict[str, Pairs], name: str) -> pd.DataFrame:
-    test = pairs["test"]
-    comparison, digits = predict(networks[name], test.images)
-    swapped, _ = predict(networks[name], test.images.flip(1))
+def _predicted(network: Network, test: Pairs) -> pd.DataFrame:
+    comparison, digits = predict(network, test.images)
+    swapped, _ = predict(network, test.images.flip(1))
     named, probability = digits.argmax(dim=2), comparison.softmax(dim=1)[:, 1]
     columns = {"pair": range(len(test)), "first": test.digits[:, 0], "second": test.digits[:, 1], "label": test.labels}
     columns |= {"probability": probability.double(), "right": comparison.argmax(dim=1) == test.labels}

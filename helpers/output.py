@@ -1,16 +1,15 @@
 """What a notebook's cells end in: tables and figures, kept as files and shown with a caption, and sentences.
 
 Every text is written by hand, with places for numbers: "right in {share} of the pairs". A notebook calls `begin` once,
-which binds what its figures, tables and sentences have in common.
+which says where all of its numbers come from.
 """
 
-import ast
 import base64
 import html
 import inspect
 import io
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,26 +28,17 @@ BY_HAND = ROOT / "report" / "by-hand"  # where a notebook writes that is given n
 
 @dataclass(frozen=True)
 class Page:
-    """One notebook's output: where it goes, and what is said of where it comes from."""
+    """One notebook's output and where it goes."""
 
     folder: Path  # gets tables/ and figures/
     plan: str
     source: str  # name of the digits
-    seed: int
-    origin: str = ""  # said below every figure and table
-
-    def under(self, conditions: str) -> "Page":
-        """The page with other conditions said below its figures and tables, e.g. "5 rounds, 25 epochs"."""
-        return replace(self, origin=f"{self.source}; plan: {self.plan}; seed {self.seed}; {conditions}.")
-
-    def from_files(self, origin: str) -> "Page":
-        """The page for what comes from files: `origin` says which, or of what plan."""
-        return replace(self, origin=origin)
+    chapter: str = ""  # that registered hypotheses name
 
     def save(self, table: pd.DataFrame, name: str) -> None:
         """Write tables/NAME.csv, with the data source and the plan as its last columns."""
         content = table.assign(source=self.source, plan=self.plan).to_csv(index=False)
-        write_whole(writable_folder("output", self.folder / "tables") / f"{name}.csv", content.encode())
+        write_whole(self.folder / "tables" / f"{name}.csv", content.encode())
 
     def load(self, name: str) -> pd.DataFrame:
         """Read a table that a notebook wrote into the same folder, or, for a notebook run by hand, the published one.
@@ -62,53 +52,70 @@ class Page:
         looked = " nor in ".join(map(str, places))
         raise InputError(f"output: the table {name} is not in {looked}; run the notebook that writes it first.")
 
-    def figure(self, figure: plt.Figure, name: str, caption: str, alt: str, /, **values) -> None:
+    def registered(self, values: dict[str, pd.Series]) -> None:
+        """Write tables/registered_CHAPTER.csv: by the id of a registered hypothesis its value in every round."""
+        table = pd.concat(values, names=["id", "round"]).rename("value").reset_index()
+        self.save(table, f"registered_{self.chapter}")
+
+    def figure(self, figure: plt.Figure, name: str, caption: str, alt: str, /, data=None, **values) -> None:
         """Keep a figure as figures/NAME.png (200 dpi) and .svg, and show it above its caption.
 
         `caption` says what is shown, `alt` the same to those who cannot see it; both have places for `values`.
+        `data` is the table that the figure draws, for those who want its numbers.
         """
-        folder = writable_folder("output", self.folder / "figures")
         picture, drawing = io.BytesIO(), io.BytesIO()
         figure.savefig(picture, format="png", dpi=200, metadata={"Software": None})
         image = _with_few_colours(picture)
         figure.savefig(drawing, format="svg", metadata={"Date": None})
-        write_whole(folder / f"{name}.png", image)
-        write_whole(folder / f"{name}.svg", drawing.getvalue())
+        write_whole(self.folder / "figures" / f"{name}.png", image)
+        write_whole(self.folder / "figures" / f"{name}.svg", drawing.getvalue())
         plt.close(figure)
         width = min(1, figure.get_figwidth() / plots.WIDTH)
         source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
         shown = f'<img src="{source}" alt="{html.escape(filled(alt, values))}" style="width: {width:.0%}">'
-        words = self._caption(caption, values)
-        display(HTML(f'<figure id="{name}"><div class="scroll">{shown}</div>{words}</figure>'))
+        words = _caption(filled(caption, values), name, data)
+        display(HTML(f'<figure id="{name}" class="picture"><div class="scroll">{shown}</div>{words}</figure>'))
 
-    def table(self, table: pd.DataFrame, caption: str, /, classes: str = "", **values) -> None:
+    def table(self, table: pd.DataFrame, name: str, caption: str, /, classes: str = "", **values) -> None:
         """Show a table, its numbers formatted by the caller, below its caption."""
         body = table.rename_axis([None] * table.index.nlevels).to_html(border=0, escape=False, classes=classes)
-        words = self._caption(caption, values)
-        display(HTML(f'<figure class="table">{words}<div class="scroll">{body}</div></figure>'))
-
-    def _caption(self, caption: str, values: dict) -> str:
-        words = re.sub(r"`([^`]+)`", r"<code>\1</code>", filled(caption, values))
-        return f"<figcaption>{words} <small>{html.escape(self.origin)}</small></figcaption>"
+        words = _caption(filled(caption, values), name, table)
+        display(HTML(f'<figure id="{name}" class="table">{words}<div class="scroll">{body}</div></figure>'))
 
     def finding(self, text: str, /, holds: bool = True, otherwise: str = "", **values) -> None:
         """Show a paragraph of Markdown: `text` where the numbers bear it out, else `otherwise`."""
         display(Markdown(filled(text if holds else otherwise, values)))
 
 
-def begin(setting: Setting, plan: str, output: str, conditions: str) -> Page:
-    """The page of this notebook. Refuses parameters that it does not have and folders that cannot be written to."""
+def begin(setting: Setting, plan: str, output: str, conditions: str, chapter: str = "") -> Page:
+    """The page of this notebook, having shown what its numbers come from, e.g. `conditions` "5 rounds, 25 epochs".
+
+    Refuses parameters that the notebook does not have and folders that cannot be written to.
+    """
     _refuse_unknown_parameters()
     folder = writable_folder("output", output or BY_HAND)
     for part in ("tables", "figures"):
         writable_folder("output", folder / part)
     plots.set_theme()
-    return Page(folder, str(plan), setting.digits.name, setting.seed).under(conditions)
+    origin = f"{setting.digits.name}; plan: {plan}; seed {setting.seed}; {conditions}."
+    display(HTML(f'<p class="origin">{html.escape(origin)}</p>'))
+    return Page(folder, str(plan), setting.digits.name, chapter)
 
 
 def filled(text: str, values: dict) -> str:
     """A text written by hand over several lines, with its numbers put in: an accuracy as {share}, {count:,}, …"""
     return inspect.cleandoc(text).format(**values)
+
+
+def _caption(text: str, name: str, data: pd.DataFrame | None) -> str:
+    """A caption's `code` and [links](#name) as HTML, and the data to be had as a file."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+    text = re.sub(r"\[([^]]*)\]\((#[^)]+)\)", r'<a href="\2">\1</a>', text)
+    if data is not None:
+        named = data.index.names != [None] or data.index.dtype != "int64"  # else the rows are only counted
+        content = base64.b64encode(data.to_csv(index=named).encode("utf-8-sig")).decode()  # by its mark Excel knows it
+        text += f' <a download="{name}.csv" href="data:text/csv;base64,{content}">data (CSV)</a>'
+    return f"<figcaption>{text}</figcaption>"
 
 
 def provenance(*tables: pd.DataFrame) -> str:
@@ -123,14 +130,7 @@ def _refuse_unknown_parameters() -> None:
     shell = get_ipython()
     history = shell.user_ns.get("In", []) if shell else []
     if len(history) > 2 and history[2].startswith("# Parameters"):
-        declared, given = (
-            [
-                target.id
-                for node in ast.parse(cell).body
-                for target in getattr(node, "targets", [getattr(node, "target", 0)])
-            ]
-            for cell in history[1:3]
-        )
+        declared, given = (re.findall(r"^(\w+)\s*[:=]", cell, re.M) for cell in history[1:3])
         known_keys("parameters", dict.fromkeys(given), declared)
 
 

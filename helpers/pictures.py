@@ -73,5 +73,37 @@ def _box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, para
     look = {"boxstyle": "round,pad=0,rounding_size=0.03", "edgecolor": "#555555", "linewidth": 0.7}
     colour = "#dbe9f6" if parameters else "#f3f3f3"
     ax.add_patch(FancyBboxPatch((left + 0.01, bottom), width - 0.02, 0.74, facecolor=colour, **look))
-    label = f"{text}  ·  {parameters:,}" if parameters else text
+    label = f"{text}  ·  {parameters:,}" if parameters > 1 else text
     ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=8)
+
+
+def task(pair: Tensor, classes: list[int]) -> plt.Figure:
+    """A pair [2, 14, 14] on its way through a network that shares its sub-network: pictures, reader, head, answer."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.3))
+    ax.set(xlim=(0, 12), ylim=(0, 4))
+    ax.axis("off")
+    for row, (image, name) in enumerate(zip(pair, classes, strict=True)):
+        low = 2.15 - 2 * row
+        ax.imshow(image, cmap="gray_r", extent=(0.2, 1.9, low, low + 1.7), aspect="auto")
+        for left, right in ((2.0, 2.9), (5.3, 6.2)):
+            ax.annotate("", (right, low + 0.85), (left, low + 0.85), arrowprops={"arrowstyle": "->", "color": "0.3"})
+        _box(ax, 2.95, low + 0.48, 2.3, "sub-network", 1)
+        ax.text(6.3, low + 0.85, f"reads “{name}”", va="center", fontsize=9)
+        ax.annotate(
+            "", (8.9, 1.85 + 0.25 * (1 - 2 * row)), (8.0, low + 0.85), arrowprops={"arrowstyle": "->", "color": "0.3"}
+        )
+    ax.text(4.1, 2.0, "shared:\none and the same", ha="center", va="center", fontsize=8, style="italic")
+    ax.text(
+        7.1,
+        2.0,
+        "auxiliary loss:\nis it a " + " and a ".join(map(str, classes)) + "?",
+        ha="center",
+        va="center",
+        fontsize=8,
+        style="italic",
+    )
+    _box(ax, 8.95, 1.48, 1.2, "head", 1)
+    ax.annotate("", (10.9, 1.85), (10.2, 1.85), arrowprops={"arrowstyle": "->", "color": "0.3"})
+    answer = "yes" if classes[0] <= classes[1] else "no"
+    ax.text(11.0, 1.85, f"{classes[0]} ≤ {classes[1]}?\n{answer}", va="center", fontsize=10, fontweight="bold")
+    return figure

@@ -1,7 +1,5 @@
 """Figures: tidy tables in, axes out. A model has one colour, marker and line everywhere."""
 
-import math
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,25 +8,25 @@ import seaborn as sns
 from helpers import effects
 from helpers.digits import CLASSES
 
-WIDTH = 9.0  # inches, of every figure
+WIDTH = 7.2  # inches, of every figure: shown at the width of the text, its letters are about as large
 _COLOURS = sns.color_palette("colorblind")
-GREY, BROWN = (0.45, 0.45, 0.45), (0.6, 0.4, 0.2)
+GREY = (0.45, 0.45, 0.45)
 STYLES = {  # (colour, marker, line); dashed: no weight sharing
     "M1": (_COLOURS[0], "o", "--"),
     "M2": (_COLOURS[1], "s", "-"),
     "M3": (_COLOURS[2], "^", "--"),
     "M4": (_COLOURS[3], "D", "-"),
     "M5": (_COLOURS[4], "P", "-"),
-    "M6": ((0.1, 0.1, 0.1), "*", "-"),
+    "M6": ((0.25, 0.25, 0.25), "*", "-"),
 }
 STYLES |= dict(zip(("neither", "sharing", "auxiliary", "both"), STYLES.values(), strict=False))
-STYLES |= {  # families of networks, where their effects stand side by side
-    "convnet": (_COLOURS[0], "o", "-"),
-    "mlp": (_COLOURS[1], "s", "-"),
-    "conv": (_COLOURS[2], "D", "-"),
-    "tuned": (_COLOURS[4], "^", "-"),
-    "Table II's recipes": (_COLOURS[0], "o", "-"),
-    "tuned alike": (_COLOURS[4], "^", "-"),
+STYLES |= {  # effects and families of networks, where they stand side by side
+    "weight sharing": (_COLOURS[1], "s", "-"),
+    "auxiliary loss": (_COLOURS[2], "^", "-"),
+    "interaction": (_COLOURS[7], "v", "-"),
+    "first report's": (_COLOURS[0], "o", "-"),
+    "mlp": (_COLOURS[9], "X", "-"),
+    "conv": (_COLOURS[5], "p", "-"),
 }
 METRICS = {
     "train_loss": "train loss (nats)",
@@ -37,18 +35,15 @@ METRICS = {
     "test_accuracy": "test accuracy (%)",
     "train_error": "train error (%)",
     "test_error": "test error (%)",
-    "validation_accuracy": "validation accuracy (%)",
     "validation_error": "validation error (%)",
-    "pairs": "training pairs a round",
-    "width": "width (units or channels)",
-    "test_digit_accuracy": "digit accuracy, test (%)",
+    "test_digit_accuracy": "digits named rightly (%)",
 }
 
 
 def set_theme() -> None:
     rc = {"figure.facecolor": "white", "savefig.facecolor": "white", "figure.constrained_layout.use": True}
     rc |= {"svg.hashsalt": "figures", "axes.titlesize": "medium", "figure.dpi": 100}
-    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.15, rc=rc)
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.05, rc=rc)
 
 
 def style(model: str) -> tuple:
@@ -67,16 +62,16 @@ def values_of(table: pd.DataFrame, metric: str) -> pd.Series:
 # ------------------------------------------------------------------------------------- every round, mean and interval
 
 
-def dots(ax: plt.Axes, at: float, values, look: tuple, apart: float = 0.1, across: bool = False, label=None) -> float:
-    """Every value as a small point, and their mean with its 95 % t interval as a large one, `apart` to either side.
+def dots(ax: plt.Axes, at: float, values, look: tuple, apart=0.12, across=False, label=None, comparisons=1) -> float:
+    """Every value as a small point, and their mean with its t interval as a large one, `apart` to either side.
 
     They stand above `at`, or `across` at that height. Returns the mean.
     """
     values = np.asarray(values, float)
     colour, marker, _ = look
     places = np.full(len(values), at + (apart if across else -apart))
-    ax.plot(*((values, places) if across else (places, values)), marker, color=colour, alpha=0.4, markersize=4)
-    mean, half = effects.mean_interval(values)
+    ax.plot(*((values, places) if across else (places, values)), marker, color=colour, alpha=0.4, markersize=3.5)
+    mean, half = effects.mean_interval(values, comparisons)
     interval(ax, at + (-apart if across else apart), mean, half, look, across, label)
     return mean
 
@@ -84,200 +79,179 @@ def dots(ax: plt.Axes, at: float, values, look: tuple, apart: float = 0.1, acros
 def interval(ax: plt.Axes, at: float, mean: float, half: float, look: tuple, across: bool = False, label=None) -> None:
     """A mean with its interval (NaN: none)."""
     place = {"x": mean, "y": at, "xerr": half} if across else {"x": at, "y": mean, "yerr": half}
-    place = {name: value for name, value in place.items() if not math.isnan(value)}
-    ax.errorbar(
-        **place, fmt=look[1], color=look[0], capsize=4, markersize=8, linewidth=2, markeredgecolor="black", label=label
-    )
+    place = {name: value for name, value in place.items() if not np.isnan(value)}
+    look = {"fmt": look[1], "color": look[0], "capsize": 3, "markersize": 7, "linewidth": 1.8}
+    ax.errorbar(**place, **look, markeredgecolor="black", markeredgewidth=0.7, label=label)
 
 
-def finals(table: pd.DataFrame, metric: str, ax: plt.Axes) -> plt.Axes:
-    """The last epoch's metric of each model."""
-    rows = effects.last_epoch(table)
-    models = list(dict.fromkeys(rows.model))
+def finals(final: pd.DataFrame, metric: str, ax: plt.Axes) -> plt.Axes:
+    """A metric of each model, of one row per model and round."""
+    models = list(dict.fromkeys(final.model))
     for position, model in enumerate(models):
-        mean = dots(ax, position, values_of(rows[rows.model == model], metric), style(model), 0.12)
-        _note(ax, f"{mean:.1f}", (position + 0.12, mean), (8, 0), va="center")
+        mean = dots(ax, position, values_of(final[final.model == model], metric), style(model))
+        _note(ax, f"{mean:.1f}", (position + 0.12, mean), (7, 0), va="center")
     ax.set_xticks(range(len(models)), models)
-    ax.set(xlim=(-0.5, len(models) - 0.3), ylabel=METRICS.get(metric, metric))
+    ax.set(xlim=(-0.5, len(models) - 0.2), ylabel=METRICS.get(metric, metric))
     ax.grid(axis="x", visible=False)
     return ax
 
 
-def effect_rows(
-    contrasts: dict[str, pd.DataFrame], ax: plt.Axes, scale: float = 100, unit: str = "percentage points"
-) -> plt.Axes:
-    """Effects of each family's contrasts (of `effects.contrasts` or `effects.differences`), one row per effect."""
-    names = list(next(iter(contrasts.values())).columns)
-    step = 0.8 / len(contrasts)
-    for turn, (family, values) in enumerate(contrasts.items()):
-        for row, name in enumerate(names):
-            height = len(names) - 0.6 - row - step * (turn + 0.5)
-            label = family if row == 0 else None
-            dots(ax, height, scale * values[name], style(family) if family else STYLES["M1"], 0.06, True, label)
-    ax.axvline(0, color="black", linewidth=1)
-    ax.set_yticks(range(len(names)), names[::-1])
-    ax.set(xlabel=f"effect ({unit})", ylim=(-0.6, len(names) - 0.4))
+def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points", scale=100, comparisons=1) -> plt.Axes:
+    """Numbers of one a round, one row for each label: {label: {series: values}}; a series has its style's colour.
+
+    Beside a row of one series stands its mean. Labels in order from top to bottom.
+    """
+    height = {label: len(values) - 1 - turn for turn, label in enumerate(values)}
+    named = set()
+    for label, series in values.items():
+        step = 0.8 / len(list(series))
+        for turn, (name, numbers) in enumerate(series.items()):
+            at = height[label] + 0.4 - step * (turn + 0.5)
+            apart, numbers = min(0.11, step / 4), scale * np.asarray(numbers, float)
+            legend = name if name and name not in named else None
+            dots(ax, at, numbers, style(name) if name else (GREY, "o", "-"), apart, True, legend, comparisons)
+            named.add(name)
+    ax.set_yticks(list(height.values()), list(height))
+    ax.set(xlabel=unit, ylim=(-0.6, len(values) - 0.4))
     ax.grid(axis="y", visible=False)
-    if len(contrasts) > 1:
-        ax.legend(loc="best", framealpha=0.9)
+    for boundary in range(1, len(values)):
+        ax.axhline(boundary - 0.5, color="0.9", linewidth=0.8)
+    if len(named - {""}) > 1:
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return ax
 
 
-def ladder(final: pd.DataFrame, rungs: list[str], others: list[str], ax: plt.Axes) -> plt.Axes:
-    """Test error of models that build on each other, on a logarithmic axis; below them, in brown, the others."""
-    names = [*rungs, *others]
-    errors = 100 * (1 - effects.by_round(final, "test_accuracy"))[names]
-    heights = [len(names) - 1 - row - (0.6 if name in others else 0) for row, name in enumerate(names)]
-    for height, name in zip(heights, names, strict=True):
-        look = STYLES.get(name, (BROWN, "X", "-") if name in others else (GREY, "o", "-"))
-        mean = dots(ax, height, errors[name].clip(lower=0.05), look, 0.1, True)
-        _note(ax, f"{100 - mean:.1f} %", (mean, height - 0.1), (0, -13), ha="center")
-    ax.plot(errors[rungs].mean(), np.array(heights[: len(rungs)]) - 0.1, color="0.6", linewidth=1, zorder=0)
-    ax.set_yticks(heights, names)
-    ax.set_xscale("log")
-    ax.set_xticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
-    ax.minorticks_off()
-    limits = (max(0.1, 0.7 * errors.min().min()), 1.5 * errors.max().max())
-    ax.set(xlabel="test error (%), logarithmic; below the points: test accuracy", xlim=limits)
-    ax.set_ylim(-1.3, len(names) - 0.4)
+def zero(ax: plt.Axes, margin: float = 0) -> plt.Axes:
+    """A line at zero, and in grey what is within `margin` of it."""
+    ax.axvline(0, color="0.2", linewidth=1)
+    if margin:
+        ax.axvspan(-margin, margin, color="0.5", alpha=0.15, linewidth=0)
     return ax
 
 
-def by_size(final: pd.DataFrame, size: str, metric: str, ax: plt.Axes) -> plt.Axes:
-    """A metric of the last epoch against a size, one line per `network`."""
-    networks, ticks = list(dict.fromkeys(final.network)), sorted(final[size].unique())
-    step = (ticks[-1] / ticks[0]) ** 0.016
-    for turn, network in enumerate(networks):
-        aside = step ** (turn - (len(networks) - 1) / 2)  # side by side
-        parts = [final[(final.network == network) & (final[size] == tick)] for tick in ticks]
-        places = [aside * tick for tick in ticks]
-        label = [network] + [None] * len(ticks)
-        look = style(network)
-        means = [
-            dots(ax, place, values_of(part, metric), look, 0.012 * place, label=name)
-            for place, part, name in zip(places, parts, label, strict=False)
-        ]
-        ax.plot([1.012 * place for place in places], means, look[2], color=look[0])
+def specification_curve(table: pd.DataFrame, choices: list[str], names: list[str]) -> plt.Figure:
+    """Effects in every reading, sorted by the first of `names`, and below which choices each reading makes.
+
+    `table` has one row per reading and round, with the columns `choices` and the effects `names` (shares of 1).
+    """
+    means = table.groupby(choices, sort=False)[names].mean()
+    order = means.sort_values(names[0]).index
+    levels = [(choice, level) for choice in choices for level in dict.fromkeys(table[choice])]
+    ratios = {"height_ratios": [*[2.2] * len(names), 0.2 * len(levels)]}
+    size = (WIDTH, 1.5 * len(names) + 0.2 * len(levels) + 0.6)
+    figure, axes = plt.subplots(len(names) + 1, 1, figsize=size, sharex=True, gridspec_kw=ratios)
+    grouped = table.groupby(choices, sort=False)
+    for ax, name in zip(axes, names, strict=False):
+        for place, reading in enumerate(order):
+            dots(ax, place, 100 * grouped.get_group(reading)[name], style(name), 0.0)
+        ax.axhline(0, color="0.2", linewidth=1)
+        ax.set(ylabel=f"{name}\n(points)")
+        ax.grid(axis="x", visible=False)
+    for row, (choice, level) in enumerate(levels):
+        places = [place for place, reading in enumerate(order) if reading[choices.index(choice)] == level]
+        axes[-1].plot(places, [-row] * len(places), "s", color=GREY, markersize=4)
+    axes[-1].set_yticks([-row for row in range(len(levels))], [f"{choice}: {level}" for choice, level in levels])
+    axes[-1].tick_params(axis="y", labelsize="x-small")
+    axes[-1].set_xticks([])
+    axes[-1].set(xlabel="readings, sorted by the effect of " + names[0], ylim=(-len(levels) + 0.4, 0.6))
+    return figure
+
+
+def by_size(values: dict, ax: plt.Axes, size: str, unit: str = "percentage points") -> plt.Axes:
+    """A paired effect against a size, {series: {size: one number a round}}, the series side by side on a log axis."""
+    ticks = sorted({tick for series in values.values() for tick in series})
+    for turn, (name, series) in enumerate(values.items()):
+        look, aside = style(name), 1.05 ** (turn - (len(values) - 1) / 2)
+        means = [100 * np.mean(numbers) for numbers in series.values()]
+        for tick, numbers in series.items():
+            dots(
+                ax, tick * aside, 100 * np.asarray(numbers), look, 0, label=name if tick == next(iter(series)) else None
+            )
+        ax.plot([tick * aside for tick in series], means, look[2], color=look[0], linewidth=1)
+    ax.axhline(0, color="0.2", linewidth=1)
     ax.set_xscale("log")
     ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
-    ax.set(xlabel=METRICS.get(size, size), ylabel=METRICS[metric], ylim=(0, None))
-    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=6)
-    return ax
-
-
-def readings(ours: pd.DataFrame, metric: str, ax: plt.Axes) -> plt.Axes:
-    """The report's value of a metric beside ours in each reading, of `claims.table_one`."""
-    rows = ours[ours.measure == metric]
-    models = list(dict.fromkeys(rows.model))
-    ax.plot(models, 100 * rows.drop_duplicates("model").theirs, "_", color="black", markersize=34, label="report")
-    names = list(dict.fromkeys(rows.reading))
-    looks = dict(zip(names, ((_COLOURS[0], "o"), (_COLOURS[1], "s")), strict=True))
-    for row in rows.itertuples():
-        at = models.index(row.model) + 0.3 * (names.index(row.reading) - 0.5)
-        label = f"ours, {row.reading}" if row.model == models[0] else None
-        interval(ax, at, 100 * row.ours, 100 * row.half_width, looks[row.reading], label=label)
-    ax.set(ylabel=METRICS[metric], xlim=(-0.5, len(models) - 0.5))
-    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=4)
+    ax.set(xlabel=size, ylabel=unit)
+    ax.legend()
     return ax
 
 
 def frontier(points: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
-    """Test accuracy against parameters, both such that errors and sizes read as factors.
-
-    `points` has `model`, `parameters`, `accuracy`, `half_width` (NaN: none known) and `kind`.
-    """
-    small = points[points.kind == "small networks on M6's plan"]
-    ax.plot(small.parameters, 100 * (1 - small.accuracy), "-", color="0.6", linewidth=1, zorder=0)
-    for row in points.itertuples():
-        error, others = 100 * (1 - row.accuracy), row.kind == "others"
-        look = STYLES.get(row.model, (_COLOURS[5], "v") if others else (GREY, "o"))
-        interval(ax, row.parameters, error, 100 * row.half_width, look)
-        right = row.parameters < 30_000
-        place = (9 if right else -8, -13 if right or others else 6)
-        _note(
-            ax, f"{row.model}: {100 * row.accuracy:.1f} %", (row.parameters, error), place, "left" if right else "right"
-        )
-    errors = 1 - points.accuracy
+    """Test error against parameters, of `model`, `parameters`, `accuracy`, `half_width` and `kind`; log axes."""
+    for kind, part in points.groupby("kind", sort=False):
+        for row in part.itertuples():
+            look = STYLES.get(row.model, (_COLOURS[5], "v", "") if kind == "others" else (GREY, "o", ""))
+            error = 100 * (1 - row.accuracy)
+            interval(ax, row.parameters, error, 100 * row.half_width, look)
+            left = row.parameters > 30_000
+            _note(
+                ax,
+                f"{row.model} {100 * row.accuracy:.1f} %",
+                (row.parameters, error),
+                (-7, 5) if left else (7, 5),
+                "right" if left else "left",
+            )
+    errors = 100 * (1 - points.accuracy)
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50) if 0.4 * errors.min() < tick < 2 * errors.max()]
     ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error (%)")
-    ax.set(ylim=(60 * max(errors.min(), 0.001), 160 * errors.max()))
-    ax.set_yticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+    ax.set(xlim=(points.parameters.min() / 1.5, 110_000), ylim=(1.5 * errors.max(), 0.6 * errors.min()))
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    ax.invert_yaxis()
     ax.axvline(70_000, color="0.3", linestyle="--", linewidth=1)
-    _note(ax, "limit", (70_000, ax.get_ylim()[1]), (-4, -12), "right")
     return ax
 
 
 def _note(ax: plt.Axes, text: str, at: tuple, offset: tuple, ha: str = "left", va: str = "baseline") -> None:
-    text = text.replace("-", "−") if text.startswith("-") else text
-    ax.annotate(text, at, textcoords="offset points", xytext=offset, ha=ha, va=va, fontsize=8.5)
+    ax.annotate(text, at, textcoords="offset points", xytext=offset, ha=ha, va=va, fontsize=8)
 
 
 # ------------------------------------------------------------------------------------------------------------ lines
 
 
-def curves(table: pd.DataFrame, metric: str, ax: plt.Axes, legend: bool = True) -> plt.Axes:
-    """A metric over the epochs: every round thin, the mean of the rounds thick."""
-    table = table.assign(value=values_of(table, metric))
-    for model, rows in table.groupby("model", sort=False):
-        colour, marker, line = style(model)
-        rounds = rows.pivot(index="epoch", columns="round", values="value")
-        ax.plot(rounds, color=colour, alpha=0.18, linewidth=0.7)
-        every = max(1, len(rounds) // 8)
-        ax.plot(rounds.mean(axis=1), line + marker, color=colour, markersize=5, label=model, markevery=every)
-    _epoch_axis(table, ax).set_ylabel(METRICS.get(metric, metric))
-    if legend:
-        ax.legend(loc="best", framealpha=0.9)
-    return ax
-
-
-def _epoch_axis(table: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
-    """Epochs along the axis, with room for the markers at both ends."""
-    last = max(2, table.epoch.max())
+def band(ax: plt.Axes, values: pd.DataFrame, look: tuple, label: str) -> plt.Axes:
+    """Values of one row per epoch and one column per round: the mean, and its t interval as a band."""
+    colour, marker, line = look
+    mean, half = (np.array(part) for part in zip(*map(effects.mean_interval, values.to_numpy()), strict=True))
+    every = max(1, len(values) // 8)
+    ax.plot(values.index, mean, line + marker, color=colour, markersize=4.5, label=label, markevery=every)
+    ax.fill_between(values.index, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+    last = max(2, values.index.max())
     ax.set(xlabel="epoch", xlim=(1 - last / 50, last + last / 50))
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 
 
 def four_curves(table: pd.DataFrame) -> plt.Figure:
-    """Train and test loss and accuracy over the epochs; one legend below them all."""
-    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6.6), sharex=True, sharey="row")
+    """Train and test loss and accuracy over the epochs; one legend for them all."""
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True, sharey="row")
     for ax, metric in zip(axes.flat, ("train_loss", "test_loss", "train_accuracy", "test_accuracy"), strict=True):
-        curves(table, metric, ax, legend=False).yaxis.set_tick_params(labelleft=True)
+        values = table.assign(value=values_of(table, metric))
+        for model, part in values.groupby("model", sort=False):
+            band(ax, part.pivot(index="epoch", columns="round", values="value"), style(model), model)
+        ax.set_ylabel(METRICS[metric])
+        ax.yaxis.set_tick_params(labelleft=True)
     for ax in axes[0]:
         ax.set_xlabel("")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
     return figure
 
 
-def scan_curves(table: pd.DataFrame, parameter: str, metrics) -> plt.Figure:
-    """Metrics over the epochs, mean of the rounds, one line for each value of a scanned parameter."""
-    figure, axes = plt.subplots(1, len(metrics), figsize=(WIDTH, 4.2), sharey=True)
-    values = sorted(table[parameter].unique())
-    for ax, metric in zip(axes, metrics, strict=True):
-        for turn, (value, colour) in enumerate(zip(values, sns.color_palette("viridis", len(values)), strict=True)):
-            means = values_of(table, metric)[table[parameter] == value].groupby(table.epoch).mean()
-            marker = "-" + "osD^vP*Xh<>"[turn % 11]
-            ax.plot(means, marker, color=colour, label=f"{value:g}", markersize=4, markevery=max(1, len(means) // 6))
-        _epoch_axis(table, ax).set(ylabel=METRICS[metric], ylim=(0, None))
-    axes[1].yaxis.set_tick_params(labelleft=True)
-    title = parameter.replace("_", " ")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, title=title)
-    return figure
+def scan(table: pd.DataFrame, metric: str, left: plt.Axes, right: plt.Axes) -> None:
+    """A metric over the epochs for each learning rate (left), and over the last epochs against the rate (right)."""
+    ends = effects.last_epochs(table)
+    rates = sorted(table.learning_rate.unique())
+    for rate, colour in zip(rates, sns.color_palette("viridis", len(rates)), strict=True):
+        means = values_of(table, metric)[table.learning_rate == rate].groupby(table.epoch).mean()
+        left.plot(means, color=colour, label=f"{rate:g}")
+        mean, half = effects.mean_interval(values_of(ends[ends.learning_rate == rate], metric))
+        interval(right, rate, mean, half, (colour, "o", "-"))
+    left.set(xlabel="epoch", ylabel=METRICS[metric], ylim=(0, None))
+    right.set(xlabel="learning rate", xscale="log", ylim=(0, None))
+    left.figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=6, title="learning rate")
 
 
-def response(final: pd.DataFrame, parameter: str, metrics, ax: plt.Axes, log: bool = True) -> plt.Axes:
-    """Metrics of the last epoch against a parameter: every round as a point, the mean as a line."""
-    for metric, colour, marker in zip(metrics, _COLOURS, "osD^", strict=False):
-        values = values_of(final, metric)
-        ax.plot(final[parameter], values, marker, color=colour, alpha=0.45, markersize=4)
-        ax.plot(values.groupby(final[parameter]).mean(), f"-{marker}", color=colour, label=METRICS[metric])
-    if log:
-        ax.set_xscale("log")
-    ax.set(xlabel=parameter.replace("_", " "), ylabel="error (%)" if "error" in metrics[0] else METRICS[metrics[0]])
-    ax.legend(framealpha=0.9)
-    return ax
+# ---------------------------------------------------------------------------------------------------------- answers
 
 
 def by_distance(predictions: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
@@ -292,25 +266,38 @@ def by_distance(predictions: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
 
 
 def reliability(tables: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
-    """Accuracy against confidence, of `effects.calibration`, for each model."""
+    """Accuracy against confidence, of `effects.calibration`, for each model; beside each point its number of pairs."""
     ax.plot([50, 100], [50, 100], color="0.5", linestyle=":", linewidth=1)
-    for model, table in tables.items():
+    for turn, (model, table) in enumerate(tables.items()):
         colour, marker, line = style(model)
         ax.plot(100 * table.confidence, 100 * table.accuracy, line + marker, color=colour, label=model)
-    ax.set(xlabel="confidence of the answer (%)", ylabel="answers that are right (%)", xlim=(49, 101))
-    ax.legend()
+        for row in table.itertuples():
+            place = (0, -12) if turn else (0, 6)
+            _note(ax, f"{row.pairs:,}", (100 * row.confidence, 100 * row.accuracy), place, "center")
+    ax.set(xlabel="confidence of the answer (%)", ylabel="answers that are right (%)", xlim=(49, 103))
+    ax.legend(loc="lower right")
     return ax
 
 
-def confusion(predictions: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
-    """How often each digit's class is named as which other (of `experiments.predictions`), in shares of the class."""
-    true = np.concatenate([predictions["first"], predictions["second"]])
-    named = np.concatenate([predictions.named_first, predictions.named_second])
-    classes = range(CLASSES)
-    table = 100 * pd.crosstab(true, named, normalize="index").reindex(index=classes, columns=classes, fill_value=0)
-    hidden = table.mask(np.eye(CLASSES, dtype=bool))
-    words = {"annot": True, "fmt": ".1f", "annot_kws": {"size": 7.5}}
-    sns.heatmap(hidden, **words, cmap="Blues", cbar=False, ax=ax, square=True, linewidths=0.5)
-    ax.grid(False)
-    ax.set(xlabel="class named", ylabel="class", title="wrong names (% of the class's digits)")
+def class_scores(tables: dict[str, np.ndarray], axes) -> None:
+    """Scores over the 10×10 combinations of classes, [first, second], one panel each; above 0: first ≤ second."""
+    for ax, (name, scores) in zip(axes, tables.items(), strict=True):
+        most = np.abs(scores).max()
+        ax.imshow(scores, cmap="PuOr", vmin=-most, vmax=most, origin="upper")
+        wrong = (scores > 0) != np.triu(np.ones((CLASSES, CLASSES), bool))
+        ax.plot(*np.nonzero(wrong)[::-1], "x", color="black", markersize=4)
+        ax.set(title=name, xlabel="second digit", ylabel="first digit", xticks=range(CLASSES), yticks=range(CLASSES))
+        ax.grid(False)
+
+
+def spread(groups, values, ax: plt.Axes) -> plt.Axes:
+    """How scores spread in each group, e.g. for each difference of the two digits: median, half and nine tenths."""
+    quantiles = pd.Series(values).groupby(np.asarray(groups)).quantile([0.05, 0.25, 0.5, 0.75, 0.95]).unstack()
+    colour = _COLOURS[0]
+    ax.fill_between(quantiles.index, quantiles[0.05], quantiles[0.95], color=colour, alpha=0.2, linewidth=0)
+    ax.fill_between(quantiles.index, quantiles[0.25], quantiles[0.75], color=colour, alpha=0.4, linewidth=0)
+    ax.plot(quantiles[0.5], color=colour)
+    ax.axhline(0, color="0.2", linewidth=1)
+    ax.axvline(-0.5, color="0.2", linewidth=1, linestyle=":")
+    ax.set(xlabel="second digit less first", ylabel="score")
     return ax

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -41,15 +42,16 @@ class NotebookRun:
     notebook: str
     parameters: dict = field(default_factory=dict)
     title: str = ""  # replaces the notebook's own in the report
-    after_all: bool = False  # wait for all notebooks above, whose tables it reads
+    appendix: bool = False  # in the article behind all chapters that are not
+    after_all: bool = False  # wait for all notebooks that do not, whose tables it reads
     name: str = ""  # of the executed notebook and its section, e.g. 03_ablation-mlp
 
 
 def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     """Read a plan and check it against the notebooks. Raises InputError before anything is run.
 
-    A plan has `description`, `parameters` that go to every notebook that declares them, and `notebooks`: a list of
-    names or of {notebook, parameters, title, after_all}.
+    A plan has `title`, `description`, `parameters` that go to every notebook that declares them, and `notebooks`: a
+    list of names or of {notebook, parameters, title, appendix, after_all}, in the article's order.
     """
     if not path.is_file():
         plans = ", ".join(sorted(p.name for p in (NOTEBOOKS / "plans").glob("*.yaml")))
@@ -61,7 +63,7 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
         plan = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"plan: {path} is no YAML file ({' '.join(str(error).split())}).") from None
-    known_keys("plan", plan, ("description", "parameters", "notebooks"))
+    known_keys("plan", plan, ("title", "description", "parameters", "notebooks"))
     entries = plan.get("notebooks")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"plan: notebooks: {entries!r} was given, allowed is a list of notebooks.")
@@ -69,7 +71,7 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     runs = []
     for entry in entries:
         entry = {"notebook": entry} if isinstance(entry, str) else entry
-        known_keys("plan: notebooks", entry, ("notebook", "parameters", "title", "after_all"))
+        known_keys("plan: notebooks", entry, ("notebook", "parameters", "title", "appendix", "after_all"))
         run = NotebookRun(**entry)
         if run.notebook not in declared:
             raise InputError(f"plan: the notebook {run.notebook!r} was given, allowed is one of {', '.join(declared)}.")
@@ -120,27 +122,18 @@ def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
         for part in PARTS:
             (building / part).mkdir()
         sections: dict[str, dict] = {}
-        for together in _groups(runs):
-            for run, notebook in _execute(together, building, plan_path.stem, digits.source):
+        for last in (False, True):
+            turn = [run for run in runs if run.after_all == last]
+            for run, notebook in _execute(turn, building, plan_path.stem, digits.source):
                 sections[run.name] = _section(run, notebook)
                 clock = str(timedelta(seconds=round(time.monotonic() - began))).removeprefix("0:")
                 print(f"[{len(sections)}/{len(runs)}] {run.name} done after {clock}", flush=True)
-        page = _page(plan, plan_path.stem, digits.name, commit, [sections[run.name] for run in runs])
-        (building / "report.html").write_text(page)
+        article = [sections[run.name] for run in sorted(runs, key=lambda run: run.appendix)]
+        (building / "report.html").write_text(_page(plan, plan_path.stem, digits.name, commit, article))
         for part in (*PARTS, "report.html"):
             shutil.rmtree(target / part, ignore_errors=True)
             os.replace(building / part, target / part)
     return target / "report.html"
-
-
-def _groups(runs: list[NotebookRun]) -> list[list[NotebookRun]]:
-    """The runs in groups one after the other, within which none waits for another."""
-    groups: list[list[NotebookRun]] = [[]]
-    for run in runs:
-        if run.after_all:
-            groups.append([])
-        groups[-1].append(run)
-    return [group for group in groups if group]
 
 
 def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
@@ -155,10 +148,8 @@ def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
     finished = Parallel(n_jobs=AT_ONCE, return_as="generator_unordered")(work)
     try:
         for run, notebook, failure in finished:
-            if failure == "KeyboardInterrupt":
-                raise KeyboardInterrupt
             if failure:
-                raise InputError(failure)
+                raise KeyboardInterrupt if failure == "KeyboardInterrupt" else InputError(failure)
             yield run, notebook
     finally:
         finished.close()
@@ -192,9 +183,8 @@ class _Log:
         self.name = name
 
     def write(self, text: str) -> None:
-        for line in re.split(r"[\r\n]+", text):
-            if line.strip():
-                print(f"    {self.name}: {line.strip()}", file=sys.stderr, flush=True)
+        for line in filter(str.strip, re.split(r"[\r\n]+", text)):
+            print(f"    {self.name}: {line.strip()}", file=sys.stderr, flush=True)
 
     def flush(self) -> None:
         pass
@@ -213,40 +203,49 @@ def _commit() -> str:
 
 
 def _section(run: NotebookRun, notebook: nbformat.NotebookNode) -> dict:
-    """One executed notebook as HTML: its title, the headings below it, the body, and what leads the whole page."""
-    exporter = HTMLExporter(
-        template_file=str(TEMPLATES / "section.html.j2"),
-        exclude_anchor_links=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    )
+    """One executed notebook as a section of the article: its title, and its parsed body with the origin at the end."""
+    exporter = HTMLExporter(template_file=str(TEMPLATES / "section.html.j2"), exclude_anchor_links=True)
     soup = BeautifulSoup(exporter.from_notebook_node(notebook)[0], "html.parser")
     title = soup.h1.extract().get_text() if soup.h1 else run.notebook
-    for heading in soup.find_all(["h2", "h3"]):
-        heading["id"] = f"{run.name}-{re.sub(r'[^a-z0-9]+', '-', heading.get_text().lower()).strip('-')}"
-    for figure in soup.select("figure[id]"):
-        figure["id"] = f"{run.name}-{figure['id']}"
     for cell in soup.select("th:not([scope])"):
         cell["scope"] = "col" if cell.find_parent("thead") else "row"
-    for code in soup.find_all("pre"):
-        code["tabindex"] = "0"  # what scrolls is to be reached by keyboard
-    lead = [cell.extract() for cell in soup.select(".tag-answer")]
-    return {
-        "id": run.name,
-        "title": run.title or title,
-        "lead": "".join(str(cell) for part in lead for cell in part.select(".outputs")),
-        "body": str(soup),
-        "headings": [(heading["id"], heading.get_text()) for heading in soup.find_all("h2")],
-    }
+    for origin in soup.select("p.origin"):
+        soup.append(origin)
+    return {"id": run.name, "title": run.title or title, "appendix": run.appendix, "body": soup}
+
+
+def _join(sections: list[dict]) -> None:
+    """Make one article of sections: number figures and tables, and say the numbers in the links to their names."""
+    labels, places, counts = {section["id"]: "" for section in sections}, {}, Counter()
+    for section in sections:
+        for figure in section["body"].select("figure.picture[id], figure.table[id]"):
+            kind = ("Table " if "table" in figure["class"] else "Figure ") + "A" * section["appendix"]
+            counts[kind] += 1
+            name, figure["id"] = figure["id"], f"{section['id']}-{figure['id']}"
+            places.setdefault(name, figure["id"])
+            labels[figure["id"]] = f"{kind}{counts[kind]}"
+            figure.figcaption.insert(0, BeautifulSoup(f"<b>{labels[figure['id']]}.</b> ", "html.parser"))
+    for section in sections:
+        for link in section["body"].select('a[href^="#"], a[href$=".ipynb"]'):
+            name = link["href"].removeprefix("#").removesuffix(".ipynb")
+            found = next((i for i in (f"{section['id']}-{name}", places.get(name), name) if i in labels), None)
+            if found:
+                link["href"] = f"#{found}"
+                if labels[found]:
+                    link.string = labels[found]
+            elif not section["body"].find(id=name):
+                link.unwrap()  # to what a smaller plan leaves out
+        for heading in section["body"].find_all(["h2", "h3"]) if section is not sections[0] else []:
+            heading.name = f"h{int(heading.name[1]) + 1}"  # below the section's title, which the first has not
 
 
 def _page(plan: dict, plan_name: str, source: str, commit: str, sections: list[dict]) -> str:
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    _join(sections)
     themes = {"light": "default", "dark": "github-dark"}
     return environment.get_template("page.html.j2").render(
         sections=sections,
-        plan=plan_name,
-        description=plan.get("description", ""),
+        plan=plan | {"name": plan_name},
         source=source,
         pygments={name: HtmlFormatter(style=style).get_style_defs(".highlight") for name, style in themes.items()},
         versions=[("Python", platform.python_version()), *((name, version(name)) for name in SHOWN_VERSIONS)],

@@ -1,12 +1,18 @@
+import base64
+import io
 import os
 import re
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from conftest import write_plan
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers import report, sources
+from helpers import output, report, sources
 from helpers.inputs import ROOT, InputError
 
 PLANS = ROOT / "notebooks" / "plans"
@@ -35,7 +41,7 @@ def test_the_plans_declare_only_what_the_notebooks_know(plan):
         ),
         ({"notebooks": ["01_data"], "parameters": {"rouds": 3}}, "plan: parameters: 'rouds' was given, allowed is"),
         ({"notebooks": ["07_more"]}, "the notebook '07_more' was given, allowed is one of .*01_data"),
-        ({"notebook": ["01_data"]}, "plan: 'notebook' was given, allowed is one of description, parameters, notebooks"),
+        ({"notebook": ["01_data"]}, "plan: 'notebook' was given, allowed is one of title, description, param"),
         ({"notebooks": [{"name": "01_data"}]}, "plan: notebooks: 'name' was given, allowed is one of notebook, param"),
         ({"notebooks": []}, "plan: notebooks: .* was given, allowed is a list of notebooks"),
     ],
@@ -55,6 +61,131 @@ def test_two_runs_of_a_notebook_have_names_of_their_own(tmp_path):
     entries = ["01_data", "01_data", {"notebook": "03_ablation", "parameters": {"strict": True, "images": 3}}]
     _, runs = report.read_plan(write_plan(tmp_path / "plan.yaml", notebooks=entries))
     assert [run.name for run in runs] == ["01_data", "01_data-2", "03_ablation-strict-3-images"]
+
+
+def test_the_order_of_the_article_is_not_that_of_the_work(tmp_path, made_folder, monkeypatch):
+    turns = []
+
+    def execute(runs, *_):
+        turns.append([run.name for run in runs])
+        return [(run, new_notebook(cells=[new_markdown_cell(f"# {run.name}")])) for run in reversed(runs)]
+
+    monkeypatch.setattr(report, "_execute", execute)
+    monkeypatch.setattr(report.published, "state", str)
+    entries = [
+        {"notebook": "06_results", "after_all": True},
+        {"notebook": "02_learning_rate", "appendix": True},
+        "01_data",
+        {"notebook": "04_m5", "after_all": True, "title": "The larger one"},
+    ]
+    plan = write_plan(tmp_path / "plan.yaml", notebooks=entries, parameters={"source": str(made_folder)}, title="Why?")
+    page = BeautifulSoup(report.build_report(plan, tmp_path / "report").read_text(), "html.parser")
+    assert turns == [["02_learning_rate", "01_data"], ["06_results", "04_m5"]]
+    assert [section["id"] for section in page.select("section")] == [
+        "06_results",
+        "01_data",
+        "04_m5",
+        "02_learning_rate",
+    ]
+    assert [heading.get_text() for heading in page.find_all(["h1", "h2"])] == [
+        "Why?",  # over the first chapter, whose own title is not said again
+        "01_data",
+        "The larger one",
+        "Appendix",
+        "02_learning_rate",
+    ]
+    assert [link["href"] for link in page.select("nav > details > ol > li > a")] == [
+        "#06_results",
+        "#01_data",
+        "#04_m5",
+    ]
+    assert [link["href"] for link in page.select("nav details details a")] == ["#02_learning_rate"]
+
+
+@pytest.fixture
+def article(tmp_path, monkeypatch, setting):
+    """Make an article of chapters: (name, Markdown, what its one cell shows on a page, whether in the appendix)."""
+    shown = []
+    monkeypatch.setattr(output, "display", shown.append)
+    monkeypatch.setattr(report.published, "state", str)
+
+    def make(*chapters):
+        sections = []
+        for name, text, show, appendix in chapters:
+            shown.clear()
+            show(output.begin(setting, "made", str(tmp_path), "2 rounds", chapter=name))
+            outputs = [new_output("display_data", {"text/html": part.data}) for part in shown]
+            cells = [new_markdown_cell(text), new_code_cell("# Is 1 < 2?\nx", outputs=outputs), new_code_cell("y")]
+            run = report.NotebookRun(name, name=name, appendix=appendix)
+            sections.append(report._section(run, new_notebook(cells=cells)))
+        return report._page({}, "made", "made digits", "abc", sections)
+
+    return make
+
+
+DATA = pd.DataFrame({"epoch": [1, 2], "gain": [0.5, 0.75]})
+
+
+def both(page):
+    page.figure(plt.figure(figsize=(2, 1)), "curve", "A `curve` of {n}, see [Table](#counts).", "A curve", DATA, n=3)
+    page.table(DATA.set_index("epoch").map("{:.0%}".format), "counts", "Counts.")
+
+
+def test_figures_and_tables_are_numbered_and_links_say_the_numbers(article):
+    text = (
+        "# {0}\n\n[Figure](#curve), [Table](#counts), [`why`](#b), [notebook](c.ipynb), [Figure](#left_out), [x](#d)."
+    )
+    chapters = [(name, text.format(name), both, name > "b") for name in "abc"]
+    chapters.insert(2, ("b2", "## Below\n\nSee [Figure](#curve).", lambda page: None, False))
+    page = BeautifulSoup(article(*chapters), "html.parser")
+    numbers = [bold.get_text() for bold in page.select("figcaption > b:first-child")]
+    assert numbers == ["Figure 1.", "Table 1.", "Figure 2.", "Table 2.", "Figure A1.", "Table A1."]
+    assert page.select("figcaption")[2].get_text().startswith("Figure 2. A curve of 3, see Table 2. ")
+    for name, number in zip("abc", ("1", "2", "A1"), strict=True):
+        said = page.find(id=name).select_one(".text p")
+        assert said.get_text() == f"Figure {number}, Table {number}, why, notebook, Figure, x."
+        assert [link["href"] for link in said.find_all("a")] == [f"#{name}-curve", f"#{name}-counts", "#b", "#c"]
+    elsewhere = page.find(id="b2")
+    assert elsewhere.p.decode_contents() == 'See <a href="#a-curve">Figure 1</a>.'
+    assert elsewhere.h3.get_text() == "Below"
+    ids = [tag["id"] for tag in page.find_all(id=True)]
+    assert len(ids) == len(set(ids))
+    assert {link["href"][1:] for link in page.select("a[href^='#']")} <= set(ids)
+
+
+def test_what_figures_and_tables_show_can_be_taken_along(article):
+    page = BeautifulSoup(article(("a", "# A", both, False)), "html.parser")
+    links = page.select("figcaption a[download]")
+    assert [link["download"] for link in links] == ["curve.csv", "counts.csv"]
+    read = [pd.read_csv(io.BytesIO(base64.b64decode(link["href"].partition(",")[2]))) for link in links]
+    pd.testing.assert_frame_equal(read[0], DATA)
+    assert read[1].to_dict("list") == {"epoch": [1, 2], "gain": ["50%", "75%"]}
+
+
+def test_code_says_what_it_does_and_a_section_ends_in_its_origin(article):
+    page = BeautifulSoup(article(("a", "# A", both, False)), "html.parser")
+    assert [summary.get_text() for summary in page.select("details.code > summary")] == ["Is 1 < 2?", "code"]
+    origin = page.section.find_all(recursive=False)[-1]
+    assert origin.get_text() == "made digits (2,000 + 2,000 digits); plan: made; seed 0; 2 rounds."
+    assert len(page.select(".origin")) == 1
+
+
+def test_a_demonstration_comes_through_unharmed(article):
+    inside = """ if (1 < 2 && 3 > 2) { x = "</p><h2 id='y'>&amp;</h2>" + `<figure id="z">`; } """
+    styled = '<style>#demo > b { color: red; }</style><a href="#said">b</a><b id="said"></b>'
+    demo = f'<div id="demo">{styled}<script>{inside}</script></div>'
+    assert demo in article(("a", "# A", lambda page: output.display(output.HTML(demo)), False))
+
+
+def test_registered_values_are_kept_by_hypothesis_and_round(tmp_path, setting, monkeypatch):
+    monkeypatch.setattr(output, "display", str)
+    rounds = pd.Series([0.5, 0.25], index=[0, 1])
+    output.begin(setting, "made", str(tmp_path), "2 rounds", chapter="heads").registered({"H1": rounds, "H2": -rounds})
+    table = pd.read_csv(tmp_path / "tables" / "registered_heads.csv")
+    assert list(table.columns[:3]) == ["id", "round", "value"]
+    assert table.id.tolist() == ["H1", "H1", "H2", "H2"]
+    assert table["round"].tolist() == [0, 1, 0, 1]
+    assert table.value.tolist() == [0.5, 0.25, -0.5, -0.25]
 
 
 def test_an_unwritable_folder_is_refused(tmp_path, made_folder):

@@ -1,0 +1,89 @@
+"""The demo in the exported article: two digits are drawn or picked, and trained networks read and compare them.
+
+It needs no kernel: an HTML fragment holds the networks' weights, some test pairs and a forward pass in JavaScript.
+"""
+
+from base64 import b64encode
+from pathlib import Path
+
+import torch
+from jinja2 import Environment, FileSystemLoader
+from torch import Tensor, nn
+
+from helpers.data import Pairs
+from helpers.digits import CLASSES
+from helpers.inputs import InputError
+from helpers.models import HEADS, IMAGE, GlobalAveragePool, GlobalMaxPool, MaxPool, Network
+from helpers.training import predict
+
+OFFERED, MISSED = 40, 10  # test pairs, and of them those that a learnt head answers wrongly of digits read rightly
+SIMPLE = {nn.ReLU: "relu", GlobalMaxPool: "global_max_pool", GlobalAveragePool: "global_average_pool"}
+KNOWN_HEADS = ("linear", "linear_probabilities", "order")
+
+
+def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: float, still: str = "") -> str:
+    """An HTML fragment in which the reader draws two digits or picks some of `pairs` and sees what networks say.
+
+    `pairs` [B, 2, 14, 14] are standardised by `mean` and `deviation` (of pixels from 0 to 255), those of training.
+    `still` is the data URI of a picture that stands there without JavaScript. Raises InputError in one sentence for a
+    network that the page cannot compute.
+    """
+    if pairs.images.shape[1] != 2:
+        raise InputError(f"pairs: examples of {pairs.images.shape[1]} images were given, allowed are pairs.")
+    given = [{"name": name, **_described(name, network)} for name, network in networks.items()]
+    missed = {}  # by the networks whose head is learnt
+    for name in (network["name"] for network in given if network["head"] != "order"):
+        comparison, digits = predict(networks[name], pairs.images)
+        missed[name] = (digits.argmax(dim=2) == pairs.digits).all(dim=1) & (comparison.argmax(dim=1) != pairs.labels)
+    wanted = {i for wrong in missed.values() for i in wrong.nonzero().flatten().tolist()[:MISSED]}
+    others = [i for i in range(len(pairs)) if i not in wanted]
+    chosen = sorted([*wanted, *others[: max(0, OFFERED - len(wanted))]])
+    pictures = _base64((pairs.images[chosen] * deviation + mean).round().clamp(0, 255), "u1")
+    data = {"networks": given, "mean": float(mean), "deviation": float(deviation), "strict": pairs.strict}
+    data |= {"numbers": chosen, "pictures": pictures, "digits": pairs.digits[chosen].tolist()}
+    data["missed"] = {name: wrong[chosen].nonzero().flatten().tolist() for name, wrong in missed.items()}
+    pages = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True)
+    return pages.get_template("demo.html.j2").render(data=data, still=still, classes=range(CLASSES))
+
+
+@torch.no_grad()
+def _described(name: str, network: Network) -> dict:
+    """What the page computes, layer by layer, and the weights in the order in which it takes them."""
+    head = next((known for known in KNOWN_HEADS if type(network.head) is HEADS[known]), None)
+    if len(network.branches) > 1 or head is None:
+        what = f"{len(network.branches)} sub-network(s) with a {type(network.head).__name__}"
+        raise InputError(f"{name}: {what} was given, allowed is one with a head of {', '.join(KNOWN_HEADS)}.")
+    probe, layers, weights = torch.zeros(1, *IMAGE), [], []
+    for module in network.eval().branches[0]:
+        layer, *parts = _layer(name, module, probe.shape[1:])
+        layers += [layer] if layer else []
+        weights += parts
+        probe = module(probe)
+    if head != "order":  # of its two logits only the difference matters
+        weights += [part[1] - part[0] for part in network.head[-1].parameters()]
+    halves = _base64(torch.cat([part.flatten() for part in weights]), "<f2")
+    return {"head": head, "shift": network.answer_shift, "layers": layers, "weights": halves}
+
+
+def _layer(name: str, module: nn.Module, shape) -> tuple:
+    """A layer that gets maps or units of `shape`: its description, None where it does nothing, and its weights."""
+    match module:
+        case nn.Conv2d(stride=(1, 1), groups=1, padding=(padding, _), kernel_size=(kernel, _), out_channels=units):
+            return {"kind": "conv2d", "units": units, "kernel": kernel, "padding": padding}, module.weight, module.bias
+        case nn.BatchNorm2d() | nn.BatchNorm1d():  # not folded into a convolution: M6 pools between the two
+            factor = module.weight / (module.running_var + module.eps).sqrt()
+            return {"kind": "scale"}, factor, module.bias - factor * module.running_mean
+        case nn.Sequential() if isinstance(module[-1], nn.Linear):
+            weight, units = module[-1].weight, module[-1].out_features
+            if len(shape) == 3:  # models.Flatten has the channels last, the page first
+                weight = weight.view(units, *shape[1:], shape[0]).permute(0, 3, 1, 2)
+            return {"kind": "linear", "units": units}, weight, module[-1].bias
+        case MaxPool():
+            return ({"kind": "max_pool", "kernel": module.kernel_size, "stride": module.stride},)
+        case nn.ReLU() | GlobalMaxPool() | GlobalAveragePool() | nn.Dropout() | nn.Dropout1d() | nn.Dropout2d():
+            return ({"kind": SIMPLE[type(module)]} if type(module) in SIMPLE else None,)
+    raise InputError(f"{name}: the layer {module} was given, which the page cannot compute.")
+
+
+def _base64(values: Tensor, kind: str) -> str:
+    return b64encode(values.numpy().astype(kind).tobytes()).decode()
