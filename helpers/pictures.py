@@ -33,40 +33,46 @@ def pair_images(images: Tensor, titles, columns: int = 6) -> plt.Figure:
 
 
 def network_diagram(architectures: dict[str, Architecture]) -> plt.Figure:
-    """The networks as columns of boxes, drawn from their own layers: what each layer gives and its parameters."""
+    """The networks as columns of boxes, drawn from their own layers: what each layer gives and its parameters.
+
+    A layer used again, or by all sub-networks, is counted where it first stands, so that the boxes sum up.
+    """
     outlines = {name: _outline(architecture) for name, architecture in architectures.items()}
-    tallest = max(len(lines) for lines, _ in outlines.values())
-    counts = [1 if a.sharing else a.images for a in architectures.values()]
-    size = (WIDTH, 0.32 * (tallest + 3))
+    tallest = max(len(branches[0]) for branches, _ in outlines.values())
+    counts = [len(branches) for branches, _ in outlines.values()]
+    size = (WIDTH, 0.3 * (tallest + 3))
     figure, axes = plt.subplots(1, len(outlines), figsize=size, squeeze=False, width_ratios=counts)
-    for ax, count, (name, (lines, head)) in zip(axes.flat, counts, outlines.items(), strict=True):
-        for branch in range(count):
+    for ax, (name, (branches, head)) in zip(axes.flat, outlines.items(), strict=True):
+        for turn, lines in enumerate(branches):
             for row, (text, parameters) in enumerate(lines):
-                _box(ax, branch / count, tallest - row, 1 / count, text, parameters)
-        _box(ax, 0, tallest - len(lines) - 0.3, 1, *head)
-        sub_networks = "shared sub-network" if count == 1 else f"{count} sub-networks"
-        ax.set_title(f"{name}: {sub_networks}", fontweight="bold", fontsize=10)
+                _box(ax, turn / len(branches), tallest - row, 1 / len(branches), text, parameters)
+        _box(ax, 0, tallest - len(branches[0]) - 0.3, 1, *head)
+        sub_networks = "one shared sub-network" if len(branches) == 1 else f"{len(branches)} sub-networks"
+        ax.set_title(f"{name}: {sub_networks}", fontweight="bold", fontsize=9)
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.5, tallest + 0.9))
         ax.axis("off")
     return figure
 
 
-def _outline(architecture: Architecture) -> tuple[list[tuple[str, int]], tuple[str, int]]:
-    """(text, parameters) of each layer of a sub-network, and of the head.
-
-    A layer used again, or by all sub-networks, counts its parameters at every place where it stands.
-    """
-    network, probe, lines = build(architecture).eval(), torch.zeros(1, *IMAGE), []
-    for layer, module in zip(architecture.layers, network.branches[0], strict=True):
-        kind, settings = entry_of(layer)
-        probe = module(probe)
-        kernel = settings.get("kernel") if isinstance(settings, dict) else None
-        size = f" {kernel}×{kernel}" if kernel and probe.dim() == 4 else ""
-        changes = (count_parameters(module) or "pool" in kind) and kind != "batch_norm"
-        gives = f" → {'×'.join(map(str, probe.shape[1:]))}" if changes else ""
-        lines.append((f"{kind.replace('_', ' ')}{size}{gives}", count_parameters(module)))
+def _outline(architecture: Architecture) -> tuple[list[list[tuple[str, int]]], tuple[str, int]]:
+    """(text, parameters) of each layer of each sub-network, and of the head."""
+    network, seen, branches = build(architecture).eval(), set(), []
+    for branch in network.branches:
+        probe, lines = torch.zeros(1, *IMAGE), []
+        for layer, module in zip(architecture.layers, branch, strict=True):
+            kind, settings = entry_of(layer)
+            probe = module(probe)
+            kernel = settings.get("kernel") if isinstance(settings, dict) else None
+            size = f" {kernel}×{kernel}" if kernel and probe.dim() == 4 else ""
+            own = 0 if module in seen else count_parameters(module)
+            changes = (own or "pool" in kind) and kind != "batch_norm"
+            gives = f" → {'×'.join(map(str, probe.shape[1:]))}" if changes else ""
+            again = "the same " if module in seen and count_parameters(module) else ""
+            lines.append((f"{again}{kind.replace('_', ' ')}{size}{gives}", own))
+            seen.add(module)
+        branches.append(lines)
     head = entry_of(architecture.head)[0].replace("_", " ")
-    return lines, (f"{head} head: {architecture.images * CLASSES} → 2", count_parameters(network.head))
+    return branches, (f"{head} head: {architecture.images * CLASSES} → 2", count_parameters(network.head))
 
 
 def _box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, parameters: int) -> None:
@@ -74,7 +80,7 @@ def _box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, para
     colour = "#dbe9f6" if parameters else "#f3f3f3"
     ax.add_patch(FancyBboxPatch((left + 0.01, bottom), width - 0.02, 0.74, facecolor=colour, **look))
     label = f"{text}  ·  {parameters:,}" if parameters > 1 else text
-    ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=8)
+    ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=7.5)
 
 
 def task(pair: Tensor, classes: list[int]) -> plt.Figure:

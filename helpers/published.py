@@ -15,12 +15,8 @@ from helpers.inputs import ROOT, InputError
 RESULTS = ROOT / "data" / "results"
 RUNS = RESULTS / "runs.jsonl"  # a line for all runs that differ in OWN alone
 OWN = ("seed", "round", "fold", "start")
-QUALIFIER = (
-    "Test accuracy in percentage points, mean ± half-width of the 95 % t interval over rounds, paired by round; "
-    "“helps” and “harms” stand only where the interval and a sign-flip permutation test (Holm's correction) both leave "
-    "zero out."
-)
-TABLE_QUALIFIER = "After the last epoch, dropout off: mean ± half-width of the 95 % t interval over rounds."
+QUALIFIER = "Mean over rounds ± half-width of its 95 % t interval, paired by round; test pairs, last five epochs."
+TABLE_QUALIFIER = "Mean of the last five epochs, dropout off, ± half-width of the 95 % t interval over rounds."
 
 
 # ----------------------------------------------------------------------------------------------------------- publish
@@ -100,18 +96,13 @@ def filled(text: str) -> str:
 
 def parts() -> dict[str, str]:
     """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
-    from helpers import claims, effects
-
     for path in sorted(RESULTS.glob("*.csv")):
         _read(path.stem)
     shown = _read("results_table").drop(columns=["source", "plan"])
-    final = effects.last_epoch(pd.concat([_read("m5"), _read("m6")], ignore_index=True))
-    answers = [claims.m6_in_words(final, _read("ladder_gains"))]
-    answers += effects.answer(claims.family_effects(_read), claims.FAMILIES)
     rows = [shown.columns, ["---"] * len(shown.columns), *shown.astype(str).to_numpy()]
     origin = f"{_read('results_table').source.iloc[0]}; plan: published"
     return {
-        "answer": "\n".join(f"- {sentence}" for sentence in answers) + f"\n\n{QUALIFIER} ({origin}.)",
+        "answer": " ".join(_read("answer").sentence) + f"\n\n{QUALIFIER} ({origin}.)",
         "table": "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{TABLE_QUALIFIER} ({origin}.)",
     }
 
