@@ -4,7 +4,6 @@ A metric of a table is a column of `experiments.run_rounds`, e.g. `test_accuracy
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -91,9 +90,9 @@ def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
 
 def last_epochs(table: pd.DataFrame, count: int = 5) -> pd.DataFrame:
     """The study's endpoint: each run's last row, with its measures averaged over the last `count` epochs."""
-    keys = [key for key in ("model", "round", "start") if key in table]
+    keys = [key for key in ("model", "round", "fold", "start") if key in table]
     ends = table.groupby(keys).epoch.transform("max")
-    measures = [name for name in table if name.endswith(("accuracy", "loss", "training_mode"))]
+    measures = [name for name in table if name.startswith(("train_", "test_", "validation_"))]
     means = table[table.epoch > ends - count].groupby(keys, sort=False)[measures].mean()
     return last_epoch(table).drop(columns=measures).merge(means.reset_index(), on=keys)
 
@@ -142,11 +141,6 @@ def differences(final: pd.DataFrame, pairs: dict[str, tuple[str, str]], metric: 
     """For each named pair of models the first less the second, round by round: one column a pair, one row a round."""
     values = by_round(final, metric)
     return pd.DataFrame({name: values[first] - values[second] for name, (first, second) in pairs.items()})
-
-
-def steps(final: pd.DataFrame, order: list[str], metric: str = "test_accuracy") -> pd.DataFrame:
-    """Gain of every model in `order` over the one before it, round by round."""
-    return differences(final, {after: (after, before) for before, after in pairwise(order)}, metric)
 
 
 def tested(contrasts: pd.DataFrame) -> pd.DataFrame:

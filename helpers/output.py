@@ -118,13 +118,6 @@ def _caption(text: str, name: str, data: pd.DataFrame | None) -> str:
     return f"<figcaption>{text}</figcaption>"
 
 
-def provenance(*tables: pd.DataFrame) -> str:
-    """Data source and plan of tables that `load` read, and a warning where they are several."""
-    rows = pd.concat([table[["source", "plan"]] for table in tables]).drop_duplicates()
-    text = "; ".join(f"{row.source}; plan: {row.plan}" for row in rows.itertuples())
-    return text if len(rows) == 1 else f"{text} (tables of several plans, not to be compared)"
-
-
 def _refuse_unknown_parameters() -> None:
     """Papermill only warns of a misspelt name; its cell of given parameters is the second of the kernel's history."""
     shell = get_ipython()

@@ -30,9 +30,7 @@ def search(models: Iterable[Model], setting: Setting, trials: int, folds: int) -
     models, points = list(models), design(whole_number("trials", trials, 1), setting.seed)
     whole_number("folds", folds, 2, min(model.pairs for model in models))
     tried = [with_recipe(model, point, f"{model.name} {n}") for model in models for n, point in enumerate(points)]
-    table = run_rounds(tried, setting, folds).assign(validation=lambda rows: rows["round"] * folds + rows.fold)
-    ends = effects.last_epochs(table.assign(round=table.validation))
-    means = ends.groupby("model").validation_accuracy.mean()
+    means = effects.last_epochs(run_rounds(tried, setting, folds)).groupby("model").validation_accuracy.mean()
     return pd.DataFrame(
         [
             {"model": model.name, "trial": n} | point | {"validation_accuracy": means[f"{model.name} {n}"]}

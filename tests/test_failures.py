@@ -68,7 +68,7 @@ def kept(runs) -> int:
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare, to mount a small file system")
 def test_a_full_disk_ends_in_one_sentence(tmp_path):
-    """A real file system of 400 kB, which is full after the first runs."""
+    """A real file system of 2.5 MB, which is full after the first runs."""
     runs = tmp_path / "small"
     runs.mkdir()
     mount = f"mount -t tmpfs -o size=2500k tmpfs {runs} && exec "

@@ -1,14 +1,14 @@
 from dataclasses import asdict
-from itertools import pairwise
+from itertools import product
 
 import pytest
 import torch
 from torch import nn
 
-from helpers.architectures import read_models
+from helpers.architectures import find_model, first_report_layers, read_models
 from helpers.data import in_order
 from helpers.inputs import InputError
-from helpers.models import LAYERS, Architecture, OrderHead, OuterProductHead, build, count_parameters
+from helpers.models import LAYERS, Architecture, OrderHead, OuterProductHead, build, count_parameters, moved
 from helpers.pictures import _outline
 
 SMALL = ("relu", {"linear": 10})
@@ -198,38 +198,94 @@ def test_unknown_heads_are_refused():
         build(Architecture(SMALL, head="quadratic"))
 
 
-def test_outline_counts_what_the_network_has(models):
-    lines, (_, head) = _outline(models["M5"].architecture)
-    assert sum(parameters for _, parameters in lines) + head == PARAMETERS["M5"] + 32  # one layer stands twice
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_diagram_counts_what_the_network_has(models, name):
+    branches, (_, head) = _outline(models[name].architecture)
+    assert len(branches) == (1 if models[name].architecture.sharing else 2)
+    assert sum(parameters for lines in branches for _, parameters in lines) + head == PARAMETERS[name]
 
 
-def test_every_rung_of_the_ladder_changes_one_thing_and_the_top_is_m6():
-    def parts(model):
-        return {"layers": model.architecture.layers, "head": model.architecture.head} | asdict(model.recipe)
-
-    ladder = read_models("ladder")
-    names = [model.name for model in ladder]
-    top = names.index("M6")
-    allowed = [
-        {"layers"},
-        {"head"},
-        {"optimizer", "settings"},
-        {"schedule"},
-        {"augmentation"},
-        {"new_pairs"},
-        {"auxiliary"},
-    ]
-    neighbours = [*pairwise(ladder[: top + 1]), *((ladder[top], other) for other in ladder[top + 1 :])]
-    for before, after in neighbours:
-        changed = {name for name, value in parts(before).items() if parts(after)[name] != value}
-        assert changed in allowed, (before.name, after.name, changed)
-    (m6,) = read_models("m6")
-    assert parts(ladder[top]) == parts(m6)
-    m4 = next(model for model in read_models("convnet") if model.name == "M4")
-    assert parts(ladder[0]) == parts(m4)
+def parts(model):
+    return asdict(model.architecture) | asdict(model.recipe)
 
 
-def test_m6_and_the_small_networks_keep_within_the_limit():
+def changes(before, after):
+    old, new = parts(before), parts(after)
+    return {name for name in old if old[name] != new[name]}
+
+
+def test_m6_without_a_part_lacks_one_thing_and_stays_within_the_limit():
+    whole, *without = read_models("m6_parts")
+    one_thing = [{"layers", "sharing"}, {"auxiliary"}, {"head"}, {"augmentation"}, {"new_pairs"}]
+    for model in without:
+        assert changes(whole, model) in one_thing, model.name
+    sizes = {m.name: count_parameters(build(m.architecture)) for m in (whole, *without)}
+    assert max(sizes.values()) <= 70_000
+    assert abs(sizes["no sharing"] / sizes[whole.name] - 1) < 0.1
+
+
+def test_m6_is_one_of_its_candidates():
     (m6,) = read_models("m6")
     assert count_parameters(build(m6.architecture)) == 61_226
+    assert [one.name for one in read_models("m6_candidates") if not changes(one, m6)] == ["four presentations, shifts"]
+
+
+def test_the_smallest_network_has_299_parameters():
     assert min(count_parameters(build(model.architecture)) for model in read_models("frontier")) == 299
+
+
+def test_one_recipe_is_that_of_m4_for_all_four():
+    m4 = find_model(read_models("convnet"), "M4")
+    four = read_models("one_recipe")
+    assert [changes(m4, one) - {"measure_every"} for one in four] == [
+        {"sharing", "auxiliary"},
+        {"auxiliary"},
+        {"sharing"},
+        set(),
+    ]
+
+
+def test_readings_of_the_first_report_have_the_parameters_of_table_one(models):
+    assert first_report_layers() == models["M2"].architecture.layers
+    assert first_report_layers(units=(40, 20)) == models["M5"].architecture.layers
+    for norm, dropout in product(("first", "second", "both"), ("first", "second", "both", "none")):
+        layers = first_report_layers(norm, dropout, "dropout")
+        assert count_parameters(build(Architecture(layers))) == PARAMETERS["M2"]
+        assert count_parameters(build(Architecture(layers, sharing=False))) == PARAMETERS["M1"]
+        assert sum("dropout" in layer for layer in layers) == {"none": 0, "both": 2}.get(dropout, 1)
+
+
+def test_pictures_move_by_a_pixel_or_a_part_of_one():
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    still, *whole = moved(image, 1.0)
+    assert torch.equal(still, image)
+    right, left, down, up = (  # the border is repeated where nothing comes in
+        image[..., [0, 0, 1, 2]],
+        image[..., [1, 2, 3, 3]],
+        image[..., [0, 0, 1, 2], :],
+        image[..., [1, 2, 3, 3], :],
+    )
+    for way in (right, left, down, up):
+        assert sum(torch.equal(way, view) for view in whole) == 1
+    for half, full in zip(moved(image, 0.5)[1:], whole, strict=True):
+        assert torch.equal(half, (image + full) / 2)
+
+
+def test_answers_are_averaged_over_five_views_out_of_training_only():
+    shifted = build(Architecture(SMALL, head="order", answer_shift=0.5))
+    plain = build(Architecture(SMALL, head="order"))
+    plain.load_state_dict(shifted.state_dict())
+    images = torch.randn(6, 2, 14, 14)
+    assert torch.equal(shifted.train()(images)[1], plain.train()(images)[1])
+    _, digits = shifted.eval()(images)
+    views = [plain.eval()(view)[1].softmax(dim=2) for view in moved(images, 0.5)]
+    assert len(views) == 5
+    assert torch.allclose(digits.exp(), sum(views) / 5, atol=1e-6)
+    assert torch.allclose(shifted(images)[0], shifted.head(digits))
+    assert not torch.allclose(digits.softmax(dim=2), views[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("shift", [-0.5, 1.5, "far"])
+def test_a_shift_of_more_than_a_pixel_is_refused(shift):
+    with pytest.raises(InputError, match="answer_shift: .* allowed is a number from 0 to 1"):
+        build(Architecture(SMALL, answer_shift=shift))

@@ -16,7 +16,6 @@ import yaml
 
 from helpers import published
 from helpers.inputs import ROOT
-from helpers.models import HEADS, LAYERS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CODE = ("helpers", "tests")
@@ -125,5 +124,15 @@ def test_the_readme_names_what_is_there():
         assert f"\n{target}:" in makefile, target
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (ROOT / link).exists(), link
-    for name in (*LAYERS, *HEADS):
-        assert f"`{name}`" in text, name
+    tree = re.search(r"```\n(.*?)```", text, re.DOTALL)[1]
+    for folder in re.findall(r"^(\w+)/", tree, re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
+    modules = {path.stem for path in (ROOT / "helpers").glob("*.py")} - {"__init__"}
+    listed = re.search(r"^helpers/(.*?)^\w+/", tree, re.DOTALL | re.MULTILINE)[1]
+    assert set(re.findall(r"\w+", listed)) == modules
+
+
+def test_the_readme_is_short_and_begins_with_the_article():
+    text = (ROOT / "README.md").read_text()
+    assert len([word for word in text.split() if re.search(r"[^\W\d_]", word)]) <= 600
+    assert re.findall(r"\]\(([^)]+)\)", text)[:2] == ["docs/index.html", "figures/answer.png"]

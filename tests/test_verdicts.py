@@ -1,96 +1,152 @@
-"""The reports' claims are judged by the numbers, whatever they turn out to be."""
+"""Hypotheses and claims are judged by the numbers, whatever these turn out to be, and noise decides nothing."""
 
+import json
+
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from helpers import claims, effects
-from helpers.claims import NO, OPEN, YES
-from helpers.inputs import InputError
+from helpers import verdicts
+from helpers.inputs import ROOT
+from helpers.verdicts import NO, OPEN, YES, judge
 
-
-def effects_table(sharing, auxiliary, interaction, half_width=0.01):
-    rows = zip(effects.EFFECTS, (sharing, auxiliary, interaction), strict=True)
-    return pd.DataFrame(
-        [{"effect": e, "mean": m, "half_width": half_width, "p_holm": 0.001, "rounds": 9} for e, m in rows]
-    )
+RULES = [{"above": 0.01}, {"below": 0.01}, {"within": 0.01}, {"equals": 0.05, "within": 0.02}]
+REGISTERED = verdicts.hypotheses()["hypotheses"]
+SPREAD = np.array([-1.5, -0.5, -0.2, 0.2, 0.5, 1.5])
 
 
-def judged(accuracy, epochs):
-    families = ("convnet", "mlp", "conv")
-    finals = pd.DataFrame({"model": ["M1", "M2", "M3", "M4"], "test_accuracy": [0.7, 0.8, 0.75, 0.79]})
-    found = claims.effect_claims(
-        dict.fromkeys(families, accuracy), dict.fromkeys(families, epochs), {"convnet": finals}
-    )
-    return {claim["claim"]: claim["verdict"] for claim in found}
+@pytest.mark.parametrize(
+    ("rule", "center", "verdict"),
+    [
+        ({"above": 0.02}, 0.03, YES),
+        ({"above": 0.02}, 0.01, NO),
+        ({"above": 0.02}, 0.0205, OPEN),
+        ({"below": 0.02}, 0.01, YES),
+        ({"below": 0.02}, 0.03, NO),
+        ({"below": 0.02}, 0.0195, OPEN),
+        ({"within": 0.01}, 0.0, YES),
+        ({"within": 0.01}, 0.02, NO),
+        ({"within": 0.01}, -0.02, NO),
+        ({"within": 0.01}, 0.0095, OPEN),
+        ({"equals": 0.1, "within": 0.01}, 0.1, YES),
+        ({"equals": 0.1, "within": 0.01}, 0.0, NO),
+        ({"equals": -0.1, "within": 0.01}, -0.1095, OPEN),
+    ],
+)
+def test_a_rule_is_judged_by_the_place_of_the_interval(rule, center, verdict):
+    assert judge(center + 0.001 * SPREAD, rule) == verdict
 
 
-def test_claims_follow_the_sign_of_the_effects():
-    verdicts = judged(effects_table(0.05, -0.05, 0.0), effects_table(-5, 5, 0))
-    assert verdicts["convnet: weight sharing raises accuracy"] == YES
-    assert verdicts["convnet: the auxiliary loss raises accuracy"] == NO
-    assert verdicts["convnet: the two effects add up"] == OPEN
-    assert verdicts["mlp: weight sharing shortens training"] == YES
-    assert verdicts["mlp: the auxiliary loss lengthens training"] == YES
-    assert verdicts["conv: both together bring less than their sum"] == OPEN
-    opposite = judged(effects_table(-0.05, 0.05, -0.05), effects_table(5, -5, 0))
-    assert opposite["convnet: weight sharing raises accuracy"] == NO
-    assert opposite["convnet: the two effects add up"] == NO
-    assert opposite["mlp: weight sharing shortens training"] == NO
-    assert opposite["conv: both together bring less than their sum"] == YES
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_a_noisier_sample_decides_nothing_that_was_undecided(rule):
+    met = set()
+    for mean in np.linspace(-0.1, 0.1, 41):
+        found = [judge(mean + noise * SPREAD, rule) for noise in np.geomspace(1e-4, 1, 15)]
+        first = found.index(OPEN)
+        assert set(found[first:]) == {OPEN}
+        assert len(set(found[:first])) <= 1
+        met |= set(found)
+    assert met == {YES, NO, OPEN}
 
 
-def test_the_size_of_the_gain_is_judged_by_its_interval():
-    assert judged(effects_table(0.095, 0, 0), effects_table(0, 0, 0))["mlp: sharing gains almost 10 %"] == YES
-    assert judged(effects_table(0.03, 0, 0), effects_table(0, 0, 0))["mlp: sharing gains almost 10 %"] == NO
+def test_equivalence_is_two_one_sided_t_tests():
+    generator, met = np.random.default_rng(0), set()
+    for _ in range(300):
+        values = generator.normal(generator.uniform(-0.02, 0.03), 0.01, 8)
+        over = stats.ttest_1samp(values, 0.005 - 0.015, alternative="greater").pvalue
+        under = stats.ttest_1samp(values, 0.005 + 0.015, alternative="less").pvalue
+        both = max(over, under) < 0.025 / 3
+        assert (judge(values, {"equals": 0.005, "within": 0.015}, comparisons=3) == YES) == both
+        met.add(both)
+    assert met == {True, False}
 
 
-def made_rounds(offset):
-    """Two epochs of three rounds of M1 whose every measure is the report's own plus an offset."""
-    theirs = claims.reports()["first"]["table_1"]["M1"]
-    rows = []
-    for r in range(3):
-        for epoch in (1, 2):
-            row = {"model": "M1", "parameters": theirs["parameters"], "round": r, "epoch": epoch}
-            for measure in claims.METRICS:
-                row[f"{measure}_training_mode"] = theirs[measure] + (r - 1) * 0.01 + (epoch - 1.5) * 0.1
-                row[measure] = theirs[measure] + offset + (r - 1) * 0.01
-            rows.append(row)
-    return pd.DataFrame(rows)
+@pytest.mark.parametrize("rule", [{"above": 0.0}, {"below": 0.0}, {"within": 0.01}], ids=str)
+def test_on_the_boundary_a_rule_errs_at_its_nominal_rate(rule):
+    """Where the truth is the boundary itself, each side is wrongly left in 2.5 % of the samples."""
+    values = rule.get("within", 0.0) + np.random.default_rng(1).normal(0, 0.001, (2000, 6))
+    found = np.array([judge(row, rule) for row in values])
+    for verdict in (YES, NO):
+        assert abs((found == verdict).mean() - 0.025) < 3 * (0.025 * 0.975 / 2000) ** 0.5
 
 
-def test_readings_take_the_last_epoch_or_the_mean_of_all():
-    ours = claims.table_one(made_rounds(0.1)).set_index(["reading", "measure"])
-    for measure in claims.METRICS:
-        assert ours.loc[("as theirs", measure), "ours"] == pytest.approx(
-            ours.loc[("as theirs", measure), "theirs"], abs=1e-6
-        )
-        assert ours.loc[("final", measure), "ours"] == pytest.approx(
-            ours.loc[("final", measure), "theirs"] + 0.1, abs=1e-6
-        )
-    assert ours.deviation.to_numpy() == pytest.approx(0.01, abs=1e-6)
+def test_too_few_rounds_and_missing_numbers_decide_nothing():
+    for rule in RULES:
+        assert judge([5.0, 5.0, 5.0, 5.0], rule) == OPEN
+        assert judge([5.0, 5.0, 5.0, 5.0, float("nan")], rule) == OPEN
+        assert judge([5.0, 5.0, 5.0, 5.0, 5.0], rule) != OPEN
 
 
-def test_the_nearer_reading_is_judged_number_by_number():
-    ours = claims.table_one(made_rounds(0.1))
-    assert claims.fit_of_readings(ours, "test_accuracy").idxmin() == "as theirs"
-    verdicts = pd.DataFrame(claims.number_claims(ours))
-    assert (verdicts[~verdicts.claim.str.contains("Std")].verdict == YES).all()
-    assert (verdicts[verdicts.claim.str.contains("Std")].verdict == OPEN).all()
+def test_more_comparisons_ask_for_more():
+    values = 0.001 * (SPREAD + 1.2)
+    assert judge(values, {"above": 0.0}) == YES
+    assert judge(values, {"above": 0.0}, comparisons=20) == OPEN
 
 
-def test_every_model_of_table_one_has_the_five_counts_of_the_text():
-    first = claims.reports()["first"]
-    assert [row["parameters"] for row in first["table_1"].values()] == [66934, 33504, 66934, 33504, 66344]
-    assert len(claims.reports()["contradictions"]) == 7
+def rounds(center, noise=0.001):
+    return pd.Series(center + noise * SPREAD)
 
 
-@pytest.mark.parametrize(("plan", "shown"), [("published", True), ("standard", False), (None, False)])
-def test_effects_of_tuned_networks_are_shown_where_the_same_plan_tuned_them(plan, shown):
-    def load(name):
-        if name != "effects_tuned":
-            return pd.DataFrame({"source": ["MNIST"], "plan": ["published"]})
-        if not plan:
-            raise InputError("output: it is not there.")
-        return pd.DataFrame({"source": ["MNIST"], "plan": [plan]})
+def test_what_was_not_run_is_undecided_and_the_rest_is_judged_together():
+    """`barely` holds on its own, but not with as many hypotheses as are registered."""
+    barely = rounds(0.0012, 0.001)
+    assert judge(barely, {"above": 0.0}) == YES
+    values = {"sharing-mlp": rounds(0.03), "sharing-conv": rounds(-0.03), "both-linear": barely}
+    table = verdicts.of_hypotheses(values | {"m6-accuracy": rounds(0.995)}).set_index("id")
+    assert table.index.tolist() == [one["id"] for one in REGISTERED]
+    ids = ["sharing-mlp", "sharing-conv", "both-linear", "m6-accuracy", "head-m6"]
+    assert table.verdict[ids].tolist() == ["confirmed", "refuted", "undecided", "confirmed", "undecided"]
+    assert table.found["sharing-mlp"].startswith("+3.0 ± ")
+    assert table.found["m6-accuracy"].startswith("99.50 ± ")
+    assert table.found["head-m6"] == "not run"
+    assert table.rounds[ids].tolist() == [6, 6, 6, 6, 0]
 
-    assert ("tuned" in claims.family_effects(load)) is shown
+
+def test_a_claim_is_judged_for_each_of_its_families():
+    values = {"mlp accuracy sharing": rounds(0.03), "conv accuracy sharing": rounds(-0.03)}
+    table = verdicts.of_claims(values | {"M5 less M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
+    verdict = table.xs("second").verdict
+    assert verdict["mlp: weight sharing improves accuracy"] == "reproduced"
+    assert verdict["conv: weight sharing improves accuracy"] == "not reproduced"
+    assert verdict["mlp: weight sharing brings almost 10 points"] == "not reproduced"
+    assert verdict["mlp: the auxiliary loss improves accuracy"] == "undecided"
+    assert table.ours[("second", "mlp: weight sharing improves accuracy")].startswith("+3.0 ± ")
+    assert table.loc[("first", "M5 reduces the test loss by 0.0945"), "verdict"] == "reproduced"
+    assert table.ours[("first", "M5 reduces the test loss by 0.0945")].endswith(" nats")
+
+
+@pytest.mark.parametrize("one", [*REGISTERED, *verdicts.reports()["claims"]], ids=lambda one: one.get("id", ""))
+def test_every_rule_can_be_met_and_failed(one):
+    goal = one.get("above", one.get("below", one.get("equals", 0.0)))
+    assert {judge(goal + far + 1e-6 * SPREAD, one) for far in (-1e3, 0.001, -0.001, 1e3)} == {YES, NO}
+
+
+@pytest.mark.parametrize("one", REGISTERED, ids=lambda one: one["id"])
+def test_every_hypothesis_is_registered_by_the_notebook_of_its_chapter(one):
+    notebook = json.loads((ROOT / "notebooks" / f"{one['chapter']}.ipynb").read_text())
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert f'"{one["id"]}":' in code[code.index("out.registered(") :]
+    assert f'chapter="{one["chapter"]}"' in code
+
+
+def test_hypotheses_have_ids_of_their_own():
+    assert len({one["id"] for one in REGISTERED}) == len(REGISTERED)
+
+
+def test_the_reports_numbers_are_consistent_with_the_claims_made_of_them():
+    """The effects that claims quote from Table I are those that its accuracies give."""
+    table = verdicts.reports()["first"]["table_1"]
+    assert [row["parameters"] for row in table.values()] == [66934, 33504, 66934, 33504, 66344]
+    m1, m2, m3, m4, m5 = (row["test_accuracy"] for row in table.values())
+    theirs = {
+        "first accuracy sharing": (m2 + m4 - m1 - m3) / 2,
+        "first accuracy auxiliary": (m3 + m4 - m1 - m2) / 2,
+        "first accuracy interaction": m1 + m4 - m2 - m3,
+        "M5 less M4": m5 - m4,
+        "M5 less M4 loss": table["M5"]["test_loss"] - table["M4"]["test_loss"],
+    }
+    quoted = [one for one in verdicts.reports()["claims"] if one["where"] == "Table I" and "equals" in one]
+    assert len(quoted) == len(theirs)
+    for one in quoted:
+        assert one["equals"] == pytest.approx(theirs[one["of"]], abs=6e-5), one["claim"]

@@ -1,0 +1,91 @@
+"""Figures draw the numbers that they are given."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from helpers import effects, pictures, plots
+
+
+@pytest.fixture
+def ax():
+    yield plt.figure().subplots()
+    plt.close("all")
+
+
+VALUES = {"top": {"weight sharing": [0.01, 0.02, 0.03, 0.02, 0.02]}, "bottom": {"weight sharing": [-0.01, 0.01]}}
+
+
+def places(ax, marker="s"):
+    """(x, y) of all points of a marker: those of the rounds, and the means."""
+    return {tuple(np.round(xy, 6)) for line in ax.lines if line.get_marker() == marker for xy in line.get_xydata()}
+
+
+def test_rows_show_every_round_and_the_mean_from_top_to_bottom(ax):
+    plots.rows(VALUES, ax)
+    heights = dict(zip([label.get_text() for label in ax.get_yticklabels()], ax.get_yticks(), strict=True))
+    assert heights == {"top": 1, "bottom": 0}
+    for label, series in VALUES.items():
+        shown = {x for x, y in places(ax) if abs(y - heights[label]) < 0.5}
+        numbers = 100 * np.array(series["weight sharing"])
+        assert shown == {*np.round(numbers, 6), round(numbers.mean(), 6)}
+
+
+def test_an_interval_is_drawn_where_the_rounds_are_enough_for_one(ax):
+    plots.rows(VALUES, ax)
+    _, half = effects.mean_interval(100 * np.array(VALUES["top"]["weight sharing"]))
+    (drawn,) = [segment for container in ax.collections for segment in container.get_segments()]
+    assert drawn[:, 0].tolist() == pytest.approx([2 - half, 2 + half])
+
+
+def test_the_grey_band_is_the_margin(ax):
+    plots.zero(ax, margin=1)
+    assert (ax.patches[0].get_x(), ax.patches[0].get_width()) == (-1, 2)
+
+
+def test_the_specification_curve_is_sorted_and_marks_each_readings_choices():
+    rows = [
+        {"norm": norm, "dropout": drop, "round": r, "weight sharing": gain, "auxiliary loss": -gain}
+        for norm, drop, gain in (("both", "none", 0.03), ("both", "all", 0.01), ("first", "none", 0.02))
+        for r in range(5)
+    ]
+    figure = plots.specification_curve(pd.DataFrame(rows), ["norm", "dropout"], ["weight sharing", "auxiliary loss"])
+    sharing, auxiliary, choices = figure.axes
+    assert {(0, 1), (1, 2), (2, 3)} <= places(sharing)
+    assert {(0, -1), (1, -2), (2, -3)} <= places(auxiliary, "^")
+    labels = [label.get_text() for label in choices.get_yticklabels()]
+    assert labels == ["norm: both", "norm: first", "dropout: none", "dropout: all"]
+    assert places(choices) == {(0, 0), (2, 0), (1, -1), (1, -2), (2, -2), (0, -3)}
+    plt.close(figure)
+
+
+def test_an_effect_stands_at_its_size(ax):
+    plots.by_size({"weight sharing": {100: [0.01] * 5, 1000: [0.03] * 5}}, ax, "pairs")
+    assert {(100, 1), (1000, 3)} <= places(ax)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["100", "1,000"]
+
+
+def test_wrong_cells_of_the_class_scores_are_crossed_out(ax):
+    scores = np.where(np.triu(np.ones((10, 10), bool)), 1.0, -1.0)
+    scores[7, 2], scores[3, 3] = 0.5, -0.5
+    plots.class_scores({"linear": scores}, [ax])
+    assert places(ax, "x") == {(2, 7), (3, 3)}  # second digit across, first digit down
+
+
+def test_the_spread_of_a_group_is_its_median_and_its_middle(ax):
+    plots.spread(np.repeat([0, 1], 101), np.concatenate([np.arange(101), np.full(101, 7)]), ax)
+    assert ax.lines[0].get_ydata().tolist() == [50, 7]
+    assert [sorted({y for x, y in band.get_paths()[0].vertices if x == 0}) for band in ax.collections] == [
+        [5, 95],
+        [25, 75],
+    ]
+
+
+@pytest.mark.parametrize(("classes", "answer"), [([3, 7], "yes"), ([4, 4], "yes"), ([7, 3], "no")])
+def test_the_task_is_shown_with_its_answer(classes, answer):
+    figure = pictures.task(torch.rand(2, 14, 14), classes)
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert f"{classes[0]} ≤ {classes[1]}?\n{answer}" in words
+    plt.close(figure)

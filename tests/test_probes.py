@@ -1,0 +1,84 @@
+"""What is read out of a trained network, against the same done by hand."""
+
+from dataclasses import replace
+from itertools import permutations
+
+import pytest
+import torch
+
+from helpers.data import draw_round
+from helpers.models import Architecture, build
+from helpers.probes import all_pairs, probes, refitted
+from helpers.training import Recipe, predict, train
+
+LAYERS = ({"linear": 10},)
+
+
+@pytest.fixture
+def pairs(digits):
+    return dict(zip(("train", "test"), draw_round(digits, 0, 0, 200, test_pairs=30), strict=True))
+
+
+def untrained(**parts):
+    """A network with an answer of its own to every pair."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build(Architecture(LAYERS, head="order", **parts))
+        return network.requires_grad_(False)
+
+
+def test_a_refitted_head_solves_a_separable_problem():
+    features = 50 * torch.rand(400, 3, generator=torch.Generator().manual_seed(0))
+    scores = features @ torch.tensor([3.0, -2.0, 0.5]) - 40
+    features, labels = features[scores.abs() > 10], (scores[scores.abs() > 10] > 0).long()
+    assert 0.2 < labels.float().mean() < 0.8
+    assert torch.equal(refitted(features[:200], labels[:200], features), labels)
+
+
+def test_a_refitted_head_finds_nothing_where_nothing_is():
+    features, labels = torch.zeros(100, 4), torch.arange(100) % 4 == 0
+    assert refitted(features, labels.long(), features).sum() == 0  # the more frequent answer for all
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_all_pairs_are_all_ordered_pairs_of_distinct_digits(pairs, strict, shift):
+    network, test = untrained(strict=strict, answer_shift=shift), replace(pairs["test"], strict=strict)
+    pictures, classes = test.images.flatten(0, 1), test.digits.flatten()
+    first, second = torch.tensor(list(permutations(range(60), 2))).T
+    answers = predict(network, torch.stack([pictures[first], pictures[second]], dim=1))[0].argmax(dim=1)
+    truth = classes[first] < classes[second] if strict else classes[first] <= classes[second]
+    share = (answers == truth).double().mean().item()
+    assert 0.3 < share < 0.8
+    assert all_pairs(network, test) == pytest.approx(share, abs=1.5 / len(first))  # but for a tie
+
+
+def test_all_pairs_of_more_than_a_thousand_digits(pairs):
+    """They are compared in parts. Of 40 copies of each digit all pairs are known from the pairs of single digits."""
+    network, test = untrained(), pairs["test"]
+    pictures, classes = test.images.flatten(0, 1), test.digits.flatten()
+    first, second = torch.cartesian_prod(torch.arange(60), torch.arange(60)).T
+    answers = predict(network, torch.stack([pictures[first], pictures[second]], dim=1))[0].argmax(dim=1)
+    right = answers == (classes[first] <= classes[second])
+    count = 40 * 40 * right.sum() - 40 * right[first == second].sum()  # but no digit with itself
+    copies = test[torch.arange(30 * 40) % 30]
+    assert all_pairs(network, copies) == pytest.approx(count.item() / (2400 * 2399), abs=1.5 * 1600 / 2400**2)
+
+
+def test_probes_take_the_reading_apart_from_the_comparing(digits):
+    """With a head that is broken on purpose the network answers always alike, but its reading is as good as before."""
+    drawn = dict(zip(("train", "test"), draw_round(digits, 0, 0, 200, test_pairs=200), strict=True))
+    recipe = Recipe(optimizer="adam", learning_rate=0.003, batch_size=25, epochs=3, auxiliary=1.0)
+    _, network = train(Architecture(LAYERS), recipe, drawn, seed=0)
+    for parameter in network.head.parameters():
+        torch.nn.init.zeros_(parameter)
+    found = probes(network, drawn)
+    test = drawn["test"]
+    first, second = predict(network, test.images)[1].argmax(dim=2).T
+    assert found["own answer"] == pytest.approx((test.labels == 0).double().mean().item())
+    assert found["digits, named and compared"] == pytest.approx(
+        ((first <= second) == test.labels.bool()).double().mean().item()
+    )
+    others = [share for name, share in found.items() if name != "own answer"]
+    assert len(others) == 3
+    assert min(others) > 0.7
