@@ -19,8 +19,7 @@ from itertools import product
 import pandas as pd
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from tqdm.auto import tqdm
-from tqdm.std import tqdm as tqdm_lines
+from tqdm import tqdm
 
 from helpers import fingerprint, store
 from helpers.data import Pairs
@@ -278,4 +277,4 @@ def progress(items: Iterable, total: int) -> Iterable:
     if is_live() or sys.stderr.isatty():
         return tqdm(items, total=total, unit=" runs", leave=False)
     form = "{n_fmt} of {total_fmt} runs, {rate_fmt}, {remaining} left"
-    return tqdm_lines(items, total=total, unit=" runs", leave=False, mininterval=10, bar_format=form)
+    return tqdm(items, total=total, unit=" runs", leave=False, mininterval=10, bar_format=form)
