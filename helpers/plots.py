@@ -272,7 +272,7 @@ def reliability(tables: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
         colour, marker, line = style(model)
         ax.plot(100 * table.confidence, 100 * table.accuracy, line + marker, color=colour, label=model)
         for row in table.itertuples():
-            place = (0, -12) if turn else (0, 6)
+            place = (0, -12) if turn == 0 else (0, 6)
             _note(ax, f"{row.pairs:,}", (100 * row.confidence, 100 * row.accuracy), place, "center")
     ax.set(xlabel="confidence of the answer (%)", ylabel="answers that are right (%)", xlim=(49, 103))
     ax.legend(loc="lower right")
