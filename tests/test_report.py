@@ -218,7 +218,7 @@ def test_a_failed_notebook_keeps_the_last_good_report(tmp_path, made_folder, cap
     [
         ("03_ablation", ("-p", "epoch", "3"), "parameters: 'epoch' was given, allowed is one of arch.*epochs"),
         ("03_ablation", ("-p", "architecture", "mine.yaml"), "there is no file {folder}/mine.yaml; allowed is one of"),
-        ("02_learning_rate", ("-p", "coarse", "[0.01]"), "coarse: '\\[0.01\\]' was given, allowed is a list; .* -y"),
+        ("02_learning_rate", ("-p", "rates", "[0.01]"), "rates: '\\[0.01\\]' was given, allowed is a list; .* -y"),
         ("01_data", ("-p", "output", "a_file"), "output: '{folder}/a_file' was given, allowed is a folder that can be"),
     ],
 )
