@@ -142,7 +142,7 @@ def _widened(layers: tuple, width: int) -> tuple:
     sized = []
     for layer in layers[:-1]:
         kind, settings = entry_of(layer)
-        settings = settings if isinstance(settings, dict) else {}
-        by_kind = {"conv1d": {"channels": width}, "conv2d": {"channels": width}, "linear": {"units": width}}
-        sized.append({kind: settings | by_kind[kind]} if kind in by_kind else layer)
+        size = {"conv1d": "channels", "conv2d": "channels", "linear": "units"}.get(kind)
+        wider = settings | {size: width} if isinstance(settings, dict) else width  # in the form in which it was given
+        sized.append({kind: wider} if size else layer)
     return (*sized, layers[-1])

@@ -51,17 +51,18 @@ def of_hypotheses(values: dict[str, pd.Series]) -> pd.DataFrame:
     """One row per registered hypothesis: `id`, `chapter`, `says`, `found` (percentage points), `rounds`, `verdict`.
 
     `values` has each hypothesis's number of every round by its id; what is not there was not run, and is undecided. The
-    intervals are corrected for all registered hypotheses together.
+    intervals are corrected for all registered hypotheses and both looks at them together.
     """
     registered, rows = hypotheses()["hypotheses"], []
+    comparisons = len(registered) * hypotheses()["looks"]
     for one in registered:
         measured = values.get(one["id"], np.array([]))
-        verdict = judge(measured, one, len(registered)) if len(measured) else OPEN
+        verdict = judge(measured, one, comparisons) if len(measured) else OPEN
         found = "not run"
         if len(measured):
             accuracy = one.get("above", 0) > 0.5  # an accuracy, not a difference of two
             form, unit = ("{:.2f}", " %") if accuracy else ("{:+.1f}", " points")
-            found = str(Estimate(*mean_interval(measured, len(registered)), form, unit))
+            found = str(Estimate(*mean_interval(measured, comparisons), form, unit))
         said = {name: one[name] for name in ("id", "chapter", "says")}
         rows.append(said | {"found": found, "rounds": len(measured), "verdict": OF_HYPOTHESES[verdict]})
     return pd.DataFrame(rows)
