@@ -144,8 +144,10 @@ def specification_curve(table: pd.DataFrame, choices: list[str], names: list[str
     for ax, name in zip(axes, names, strict=False):
         for place, reading in enumerate(order):
             dots(ax, place, 100 * grouped.get_group(reading)[name], style(name), 0.0)
+        for line in ax.lines if len(order) > 20 else []:  # else they would hide each other
+            line.set_markersize(0.6 * line.get_markersize())
         ax.axhline(0, color="0.2", linewidth=1)
-        ax.set(ylabel=f"{name}\n(points)")
+        ax.set(ylabel=f"{name}\n(points)", xlim=(-0.8, len(order) - 0.2))
         ax.grid(axis="x", visible=False)
     for row, (choice, level) in enumerate(levels):
         places = [place for place, reading in enumerate(order) if reading[choices.index(choice)] == level]
