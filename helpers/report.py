@@ -145,7 +145,8 @@ def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
         own = building if run.name == _name_of(run) else building / "tables" / run.name  # a second run of a notebook
         parameters = {k: v for k, v in (given | {"output": str(own)}).items() if k in declared}
         work.append(delayed(_run_notebook)(run, run.parameters | parameters, building / "notebooks"))
-    finished = Parallel(n_jobs=AT_ONCE, return_as="generator_unordered")(work)
+    at_once = 1 if any(run.after_all for run in runs) else AT_ONCE  # they are short, and may read each other's tables
+    finished = Parallel(n_jobs=at_once, return_as="generator_unordered")(work)
     try:
         for run, notebook, failure in finished:
             if failure:
