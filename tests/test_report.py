@@ -102,6 +102,15 @@ def test_the_order_of_the_article_is_not_that_of_the_work(tmp_path, made_folder,
     assert [link["href"] for link in page.select("nav details details a")] == ["#02_learning_rate"]
 
 
+def test_chapters_that_read_the_others_tables_run_one_after_another(tmp_path, monkeypatch):
+    at_once = []
+    monkeypatch.setattr(report, "Parallel", lambda n_jobs, **_: at_once.append(n_jobs) or (lambda _: (x for x in ())))
+    for last in (False, True):
+        runs = [report.NotebookRun("01_data", name="01_data", after_all=last)]
+        assert list(report._execute(runs, tmp_path, "made", "auto")) == []
+    assert at_once == [report.AT_ONCE, 1]
+
+
 @pytest.fixture
 def article(tmp_path, monkeypatch, setting):
     """Make an article of chapters: (name, Markdown, what its one cell shows on a page, whether in the appendix)."""
