@@ -9,13 +9,13 @@ from torch import Tensor
 
 from helpers.digits import CLASSES
 from helpers.models import IMAGE, Architecture, build, count_parameters, entry_of
-from helpers.plots import WIDTH
+from helpers.plots import COLUMN, WIDTH
 
 
-def digit_images(images, titles, columns: int = 10, height: float | None = None) -> plt.Figure:
+def digit_images(images, titles, columns: int = 10, height: float | None = None, width=WIDTH) -> plt.Figure:
     """Pictures [N, H, W] in rows of `columns`, each under its title."""
     rows = math.ceil(len(images) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height or rows * (WIDTH / columns + 0.3)), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height or rows * (width / columns + 0.3)), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for ax, image, title in zip(axes.flat, images, titles, strict=False):
@@ -24,12 +24,12 @@ def digit_images(images, titles, columns: int = 10, height: float | None = None)
     return figure
 
 
-def pair_images(images: Tensor, titles, columns: int = 6) -> plt.Figure:
+def pair_images(images: Tensor, titles, columns: int = 4) -> plt.Figure:
     """Examples [N, n, 14, 14] as pictures side by side, each under its title."""
     gap = torch.full((len(images), 14, 1), float(images.min()))
     parts = [part for i in range(images.shape[1]) for part in (gap, images[:, i])][1:]
     rows = math.ceil(len(images) / columns)
-    return digit_images(torch.cat(parts, dim=2), titles, columns, height=max(1.2, rows * 1.15))
+    return digit_images(torch.cat(parts, dim=2), titles, columns, height=max(1.2, rows * 0.9), width=COLUMN)
 
 
 def network_diagram(architectures: dict[str, Architecture]) -> plt.Figure:
@@ -48,7 +48,7 @@ def network_diagram(architectures: dict[str, Architecture]) -> plt.Figure:
                 _box(ax, turn / len(branches), tallest - row, 1 / len(branches), text, parameters)
         _box(ax, 0, tallest - len(branches[0]) - 0.3, 1, *head)
         sub_networks = "one shared sub-network" if len(branches) == 1 else f"{len(branches)} sub-networks"
-        ax.set_title(f"{name}: {sub_networks}", fontweight="bold", fontsize=9)
+        ax.set_title(f"{name}\n{sub_networks}", fontweight="bold", fontsize=9)
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.5, tallest + 0.9))
         ax.axis("off")
     return figure
@@ -84,32 +84,27 @@ def _box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, para
 
 
 def task(pair: Tensor, classes: list[int]) -> plt.Figure:
-    """A pair [2, 14, 14] on its way through a network that shares its sub-network: pictures, reader, head, answer."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 2.3))
-    ax.set(xlim=(0, 12), ylim=(0, 4))
+    """A pair [2, 14, 14] on its way through a network that shares its sub-network: pictures, reading, head, answer."""
+    figure, ax = plt.subplots(figsize=(COLUMN, 2.0))
+    ax.set(xlim=(0, 10), ylim=(0, 4.6))
     ax.axis("off")
-    for row, (image, name) in enumerate(zip(pair, classes, strict=True)):
-        low = 2.15 - 2 * row
-        ax.imshow(image, cmap="gray_r", extent=(0.2, 1.9, low, low + 1.7), aspect="auto")
-        for left, right in ((2.0, 2.9), (5.3, 6.2)):
-            ax.annotate("", (right, low + 0.85), (left, low + 0.85), arrowprops={"arrowstyle": "->", "color": "0.3"})
-        _box(ax, 2.95, low + 0.48, 2.3, "sub-network", 1)
-        ax.text(6.3, low + 0.85, f"reads “{name}”", va="center", fontsize=9)
-        ax.annotate(
-            "", (8.9, 1.85 + 0.25 * (1 - 2 * row)), (8.0, low + 0.85), arrowprops={"arrowstyle": "->", "color": "0.3"}
-        )
-    ax.text(4.1, 2.0, "shared:\none and the same", ha="center", va="center", fontsize=8, style="italic")
-    ax.text(
-        7.1,
-        2.0,
-        "auxiliary loss:\nis it a " + " and a ".join(map(str, classes)) + "?",
-        ha="center",
-        va="center",
-        fontsize=8,
-        style="italic",
-    )
-    _box(ax, 8.95, 1.48, 1.2, "head", 1)
-    ax.annotate("", (10.9, 1.85), (10.2, 1.85), arrowprops={"arrowstyle": "->", "color": "0.3"})
+
+    def arrow(start, end):
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.3"})
+
+    for image, number, low in zip(pair, classes, (2.75, 0.15), strict=True):
+        middle = low + 0.85
+        ax.imshow(image, cmap="gray_r", extent=(0, 1.7, low, low + 1.7), aspect="auto")
+        arrow((1.75, middle), (2.3, middle))
+        _box(ax, 2.35, middle - 0.37, 1.95, "sub-network", 1)
+        arrow((4.35, middle), (4.9, middle))
+        ax.text(5.65, middle, f"“{number}”", ha="center", va="center", fontsize=12)
+        arrow((6.35, middle), (7.0, 2.3 + 0.3 * (1 if low > 1 else -1)))
+    words = {"ha": "center", "va": "center", "fontsize": 8, "style": "italic"}
+    ax.text(3.25, 2.3, "weight sharing:\none and the same", **words)
+    ax.text(5.75, 2.3, "auxiliary loss:\nis it a " + " and a ".join(map(str, classes)) + "?", **words)
+    _box(ax, 7.05, 1.93, 1.05, "head", 1)
+    arrow((8.15, 2.3), (8.6, 2.3))
     answer = "yes" if classes[0] <= classes[1] else "no"
-    ax.text(11.0, 1.85, f"{classes[0]} ≤ {classes[1]}?\n{answer}", va="center", fontsize=10, fontweight="bold")
+    ax.text(8.7, 2.3, f"{classes[0]} ≤ {classes[1]}?\n{answer}", va="center", fontsize=10, fontweight="bold")
     return figure

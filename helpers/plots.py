@@ -1,5 +1,7 @@
 """Figures: tidy tables in, axes out. A model has one colour, marker and line everywhere."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,7 +10,8 @@ import seaborn as sns
 from helpers import effects
 from helpers.digits import CLASSES
 
-WIDTH = 7.2  # inches, of every figure: shown at the width of the text, its letters are about as large
+WIDTH = 7.2  # inches, of a wide figure, which a phone scrolls
+COLUMN = 5.0  # inches, of a figure as wide as the text: a phone shows it whole, with letters that can be read
 _COLOURS = sns.color_palette("colorblind")
 GREY = (0.45, 0.45, 0.45)
 STYLES = {  # (colour, marker, line); dashed: no weight sharing
@@ -109,15 +112,18 @@ def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points",
             at = height[label] + 0.4 - step * (turn + 0.5)
             apart, numbers = min(0.11, step / 4), scale * np.asarray(numbers, float)
             legend = name if name and name not in named else None
-            dots(ax, at, numbers, style(name) if name else (GREY, "o", "-"), apart, True, legend, comparisons)
+            mean = dots(ax, at, numbers, style(name) if name else (GREY, "o", "-"), apart, True, legend, comparisons)
             named.add(name)
-    ax.set_yticks(list(height.values()), list(height))
+        if len(list(series)) == 1:
+            said = f"{mean:.1f}" if "%" in unit else f"{mean:+.1f}".replace("-", "−")
+            _note(ax, said, (mean, at - apart), (0, -8), "center", "top")
+    ax.set_yticks(list(height.values()), [textwrap.fill(label, 21, break_on_hyphens=False) for label in height])
     ax.set(xlabel=unit, ylim=(-0.6, len(values) - 0.4))
     ax.grid(axis="y", visible=False)
     for boundary in range(1, len(values)):
         ax.axhline(boundary - 0.5, color="0.9", linewidth=0.8)
     if len(named - {""}) > 1:
-        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1.2)
     return ax
 
 
@@ -288,8 +294,9 @@ def class_scores(tables: dict[str, np.ndarray], axes) -> None:
         ax.imshow(scores, cmap="PuOr", vmin=-most, vmax=most, origin="upper")
         wrong = (scores > 0) != np.triu(np.ones((CLASSES, CLASSES), bool))
         ax.plot(*np.nonzero(wrong)[::-1], "x", color="black", markersize=4)
-        ax.set(title=name, xlabel="second digit", ylabel="first digit", xticks=range(CLASSES), yticks=range(CLASSES))
+        ax.set(title=name, xlabel="second digit", xticks=range(CLASSES), yticks=range(CLASSES))
         ax.grid(False)
+    axes[0].set_ylabel("first digit")
 
 
 def spread(groups, values, ax: plt.Axes) -> plt.Axes:
@@ -301,5 +308,5 @@ def spread(groups, values, ax: plt.Axes) -> plt.Axes:
     ax.plot(quantiles[0.5], color=colour)
     ax.axhline(0, color="0.2", linewidth=1)
     ax.axvline(-0.5, color="0.2", linewidth=1, linestyle=":")
-    ax.set(xlabel="second digit less first", ylabel="score")
+    ax.set(xlabel="second digit less first", xticks=range(-9, 10, 3))
     return ax

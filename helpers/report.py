@@ -212,7 +212,19 @@ def _section(run: NotebookRun, notebook: nbformat.NotebookNode) -> dict:
         cell["scope"] = "col" if cell.find_parent("thead") else "row"
     for origin in soup.select("p.origin"):
         soup.append(origin)
+    _typeset(soup)
     return {"id": run.name, "title": run.title or title, "appendix": run.appendix, "body": soup}
+
+
+def _typeset(soup: BeautifulSoup) -> None:
+    """Apostrophes as in print, and no line that ends between a number and its interval or its unit."""
+    for text in soup.find_all(string=re.compile(r"\w'| ± |\d (%|points?\b)")):
+        if not text.find_parent(["code", "pre", "script", "style"]) and not text.find_parent(class_="demo"):
+            text.replace_with(re.sub(r" ± | (?=%)|(?<=\d) (?=points?\b)", _unbroken, re.sub(r"(?<=\w)'", "’", text)))
+
+
+def _unbroken(space: re.Match) -> str:
+    return space[0].replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _join(sections: list[dict]) -> None:
