@@ -9,18 +9,17 @@ import io
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from helpers.files import UNFINISHED, write_whole
 from helpers.inputs import ROOT, InputError, from_here
 from helpers.runs import Trained
 
 FOLDER_VARIABLE = "RUN_STORE"
-UNFINISHED = ".unfinished-"  # what a killed process may leave behind
 
 
 def folder() -> Path:
@@ -43,21 +42,6 @@ def write(name: str, description: dict, trained: Trained) -> None:
         write_whole(_path(name), hashlib.sha256(content.getvalue()).digest() + content.getvalue())
     except OSError as error:
         raise _refused(error, "written to") from None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, whenever the process is killed and whoever writes the same at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def read(name: str) -> tuple[pd.DataFrame, dict] | None:
