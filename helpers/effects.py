@@ -155,18 +155,3 @@ def tested(contrasts: pd.DataFrame) -> pd.DataFrame:
             p = min(1.0, count * float(stats.ttest_1samp(values, 0).pvalue)) if values.any() else 1.0
         rows.append((name, mean, half, p, len(values)))
     return pd.DataFrame(rows, columns=["effect", "mean", "half_width", "p", "rounds"]).round(6)
-
-
-# ------------------------------------------------------------------------------------------------------ calibration
-
-
-def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Reliability of the answers' confidence, of `experiments.predictions`: one row per bin of equal width.
-
-    Columns: `confidence` (mean probability of the answer given, 0.5 to 1), `accuracy` (share that is right), `pairs`.
-    """
-    confidence = np.maximum(predictions.probability, 1 - predictions.probability)
-    place = pd.cut(confidence, np.linspace(0.5, 1, bins + 1), include_lowest=True)
-    grouped = predictions.assign(confidence=confidence).groupby(place, observed=True)
-    means = {"confidence": ("confidence", "mean"), "accuracy": ("right", "mean"), "pairs": ("right", "size")}
-    return grouped.agg(**means).reset_index(drop=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import defined_in
 
 from helpers import effects
 
@@ -167,7 +168,7 @@ def test_epochs_to_where_the_rounds_worst_model_ends():
 
 def test_calibration_counts_every_answer_once_in_the_bin_of_its_confidence():
     said = pd.DataFrame({"probability": [0.0, 0.02, 1.0, 0.97, 0.5, 0.42], "right": [1, 1, 1, 0, 0, 1]})
-    table = effects.calibration(said)
+    table = defined_in("05_beyond").calibration(said)
     assert table.pairs.tolist() == [1, 1, 4]
     assert table.confidence.iloc[-1] == pytest.approx((1 + 0.98 + 1 + 0.97) / 4)
     assert table.accuracy.iloc[-1] == 0.75
