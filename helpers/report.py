@@ -214,10 +214,10 @@ def _join(sections: list[dict]) -> None:
 
 
 def _page(plan: dict, plan_name: str, source: str, commit: str, sections: list[dict]) -> str:
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     _join(sections)
+    pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     themes = {"light": "default", "dark": "github-dark"}
-    return environment.get_template("page.html.j2").render(
+    return pages.get_template("page.html.j2").render(
         sections=sections,
         plan=plan | {"name": plan_name},
         source=source,
