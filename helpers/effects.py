@@ -112,12 +112,6 @@ def epochs_to_worst(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.Da
 # ------------------------------------------------------------------------------------------------------ comparisons
 
 
-def is_factorial(table: pd.DataFrame) -> bool:
-    """Whether the table holds exactly the four combinations of weight sharing and auxiliary loss."""
-    cells = {(bool(s), a > 0) for s, a in table[["sharing", "auxiliary"]].drop_duplicates().itertuples(index=False)}
-    return len(cells) == 4 and table.model.nunique() == 4
-
-
 def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     """Every round's own effects (columns: EFFECTS) from one row per model and round of the four.
 
@@ -139,19 +133,3 @@ def differences(final: pd.DataFrame, pairs: dict[str, tuple[str, str]], metric: 
     """For each named pair of models the first less the second, round by round: one column a pair, one row a round."""
     values = by_round(final, metric)
     return pd.DataFrame({name: values[first] - values[second] for name, (first, second) in pairs.items()})
-
-
-def tested(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """Every column's mean, t interval and t test against zero, one row per column.
-
-    Columns: `effect`, `mean` and `half_width` of its interval (units of the metric), `p` and `rounds`; intervals and p
-    are corrected alike for all columns together, by Bonferroni's method, and NaN where the rounds are too few.
-    """
-    rows, count = [], len(contrasts.columns)
-    for name, values in contrasts.items():
-        mean, half = mean_interval(values, count)
-        p = float("nan")
-        if not np.isnan(half):
-            p = min(1.0, count * float(stats.ttest_1samp(values, 0).pvalue)) if values.any() else 1.0
-        rows.append((name, mean, half, p, len(values)))
-    return pd.DataFrame(rows, columns=["effect", "mean", "half_width", "p", "rounds"]).round(6)

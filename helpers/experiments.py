@@ -121,7 +121,7 @@ def predictions(model: Model, setting: Setting) -> pd.DataFrame:
     `right`, `named_first` and `named_second` (the classes that the digits' logits name), and `swapped`, the probability
     of label 1 with the two images exchanged.
     """
-    runs = {_named(run, setting)[0][:SHORT]: run for run in _rounds_of(model, setting)}
+    runs = {_name(run, setting)[:SHORT]: run for run in _rounds_of(model, setting)}
     known, tables = published("pair"), []
     fresh = _networks([run for name, run in runs.items() if name not in known], setting)
     for name, run in runs.items():
@@ -143,10 +143,8 @@ def _predicted(network: Network, test: Pairs) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------------- finished runs
 
 
-def _named(run: Run, setting: Setting) -> tuple[str, dict]:
-    """A run's name and its description."""
-    description = run.description(setting.digits, setting.device)
-    return fingerprint.name_of(description, run.code()), description
+def _name(run: Run, setting: Setting) -> str:
+    return fingerprint.name_of(run.description(setting.digits, setting.device), run.code())
 
 
 @lru_cache
@@ -167,31 +165,28 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
 
     The published have no weights; they are trained where `weights` are wanted.
     """
-    named = [_named(run, setting) for run in runs]
+    names = [_name(run, setting) for run in runs]
     found, taken, missing = {}, 0, {}
-    for run, (name, description) in zip(runs, named, strict=True):
-        if name in found or name in missing:
-            continue
+    for name, run in dict(zip(names, runs, strict=True)).items():
         rows = None if weights else published("epoch").get(name[:SHORT])
         if rows is not None and rows.epoch.tolist() == run.model.recipe.epochs_measured():
             found[name], taken = (rows, None), taken + 1
-        elif (stored := store.read(name)) is not None:
+        elif stored := store.read(name):
             found[name] = stored
         else:
-            missing[name] = (run, description)
-    if taken or missing:
-        stored = len(found) - taken
-        print(f"{taken} runs published, {stored} stored, {len(missing)} trained now", file=sys.stderr, flush=True)
-    if missing:
-        for run, _ in missing.values():
             run.pairs(setting.digits)  # too few digits are refused before anything is trained
+            missing[name] = run
+    if taken or missing:
+        counts = f"{taken} runs published, {len(found) - taken} stored, {len(missing)} trained now"
+        print(counts, file=sys.stderr, flush=True)
+    if missing:
         _train(missing, setting)
         found |= {name: store.read(name) for name in missing}
-    return [(name, *found[name]) for name, _ in named]
+    return [(name, *found[name]) for name in names]
 
 
-def _train(missing: dict[str, tuple], setting: Setting) -> None:
-    """Train runs, {name: (run, description)}, and store each as soon as it is finished.
+def _train(missing: dict[str, Run], setting: Setting) -> None:
+    """Train runs, {name: run}, and store each as soon as it is finished.
 
     Whatever ends it early ends in one sentence, leaves no worker and keeps all that is finished.
     """
@@ -203,18 +198,17 @@ def _train(missing: dict[str, tuple], setting: Setting) -> None:
     with _workers(setting.cluster, jobs) as parallel, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
         work = parallel(
-            delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device)
-            for name, (run, _) in missing.items()
+            delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device) for name, run in missing.items()
         )
         try:
             for name, result in tqdm(work, **bar):
-                run, description = missing[name]
+                run = missing[name]
                 if result.code != run.code():
                     raise InputError(
                         "A worker has loaded other code of this project, or another version of torch or numpy, than "
                         "this process; start the kernel (or the cluster's workers) again."
                     )
-                store.write(name, description, result)
+                store.write(name, run.description(setting.digits, setting.device), result)
                 done += 1
         except BrokenProcessPool:
             raise InputError(

@@ -161,12 +161,10 @@ def by_size(values: dict, ax: plt.Axes, size: str, unit: str = "percentage point
     """A paired effect against a size, {series: {size: one number a round}}, the series side by side on a log axis."""
     ticks = sorted({tick for series in values.values() for tick in series})
     for turn, (name, series) in enumerate(values.items()):
-        look, aside = style(name), 1.05 ** (turn - (len(values) - 1) / 2)
-        means = [100 * np.mean(numbers) for numbers in series.values()]
+        look, aside, means = style(name), 1.05 ** (turn - (len(values) - 1) / 2), []
         for tick, numbers in series.items():
-            dots(
-                ax, tick * aside, 100 * np.asarray(numbers), look, 0, label=name if tick == next(iter(series)) else None
-            )
+            label = None if means else name
+            means.append(dots(ax, tick * aside, 100 * np.asarray(numbers), look, 0, label=label))
         ax.plot([tick * aside for tick in series], means, look[2], color=look[0], linewidth=1)
     ax.axhline(0, color="0.2", linewidth=1)
     ax.set_xscale("log")

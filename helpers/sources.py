@@ -83,28 +83,23 @@ def _from_folder(folder: str | Path) -> Digits:
             f"source: the folder {str(folder)!r} was given, allowed is one that holds {', '.join(FILES)} "
             "(plain or .gz, at its top, in raw/ or in */raw/)."
         )
-    contents = [_read_bytes(path) for path in paths]
-    arrays = [_parse_idx(path, content) for path, content in zip(paths, contents, strict=True)]
+    arrays, sums = zip(*map(_read_idx, paths), strict=True)
     for path, images, labels in ((paths[0], *arrays[:2]), (paths[2], *arrays[2:])):
         if images.shape[1:] != (28, 28) or labels.shape != (len(images),) or labels.max() >= CLASSES:
             raise InputError(
                 f"source: {path} and its labels have shapes {images.shape} and {labels.shape}, "
                 "allowed are N images of 28×28 with N labels from 0 to 9."
             )
-    sums = tuple(hashlib.md5(content, usedforsecurity=False).hexdigest() for content in contents)
     place = paths[0].parent.parent if paths[0].parent.name == "raw" else paths[0].parent
     return make_digits(str(folder), "MNIST" if sums == MNIST_SUMS else place.name, *arrays)
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_idx(path: Path) -> tuple[np.ndarray, str]:
+    """An IDX file of unsigned bytes as an array, and its MD5; the format is described at MNIST's home page."""
     try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
         raise InputError(f"source: {path} cannot be read ({error}); fetch it again.") from None
-
-
-def _parse_idx(path: Path, content: bytes) -> np.ndarray:
-    """An IDX file of unsigned bytes as an array; see the format's description at MNIST's home page."""
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise InputError(f"source: {path} is no IDX file of unsigned bytes; fetch it again.")
     header = 4 + 4 * content[3]
@@ -114,7 +109,8 @@ def _parse_idx(path: Path, content: bytes) -> np.ndarray:
         raise InputError(
             f"source: {path} has {len(content):,} bytes where its header promises {promised:,}; fetch it again."
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    array = np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return array, hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _from_download() -> Digits:
