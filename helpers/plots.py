@@ -33,8 +33,6 @@ METRICS = {
     "test_loss": "test loss (nats)",
     "train_accuracy": "train accuracy (%)",
     "test_accuracy": "test accuracy (%)",
-    "train_error": "train error (%)",
-    "test_error": "test error (%)",
     "validation_error": "validation error (%)",
     "test_digit_accuracy": "digits named rightly (%)",
 }

