@@ -35,10 +35,10 @@ def made_digits(train: int = 600, test: int = 600, noise: float = 20.0, seed: in
 
 
 def defined_in(notebook: str) -> SimpleNamespace:
-    """The functions, constants and imports of a notebook, without anything of it being run."""
+    """A notebook's functions, constants, parameters and imports, without anything else of it being run."""
     cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells
     body = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code")).body
-    kinds, names = ast.Import | ast.ImportFrom | ast.FunctionDef, {}
+    kinds, names = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AnnAssign, {}
     constants = [node for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()]
     wanted = [node for node in body if isinstance(node, kinds) or node in constants]
     exec(compile(ast.Module(wanted, []), notebook, "exec"), names)
