@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import fields, replace
 
-import yaml
-
-from helpers.inputs import ROOT, InputError, from_here, known_keys, one_of, whole_number
+from helpers.files import read_yaml
+from helpers.inputs import ROOT, known_keys, one_of, whole_number
 from helpers.models import Architecture, build, entry_of
 from helpers.runs import Model
 from helpers.training import Recipe
@@ -29,11 +28,14 @@ def read_models(
     recipe, the layers or the head is its own}}; without `models` the four-way comparison is made. `head` and further
     keyword arguments replace what the file says of the heads and the recipes. Raises InputError in one sentence.
     """
-    family, content = _read_mapping(architecture)
+    family, content = "own", architecture
+    if not isinstance(architecture, dict):
+        path, content = read_yaml("architecture", architecture, FOLDER)
+        family = path.stem if path.parent == FOLDER else f"own-{path.stem}"
     known_keys(f"architecture {family}", content, KEYS)
     whole_number("pairs", pairs, 1)
     one_of("strict", strict, (True, False))
-    # Another question makes other tables, whose names begin with the family's.
+    # Another question, like a file of one's own, makes other tables, whose names begin with the family's.
     family += (f"-{images}-images" if images != 2 else "") + ("-strict" if strict else "")
     of_recipe = [field.name for field in fields(Recipe)]
     common = known_keys("recipe", content.get("recipe") or {}, of_recipe)
@@ -53,26 +55,6 @@ def read_models(
     return models
 
 
-def _read_mapping(architecture: str | dict) -> tuple[str, dict]:
-    """(family, content); the family of a file of one's own starts with "own", so that its tables have other names."""
-    if isinstance(architecture, dict):
-        return "own", architecture
-    shipped = {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
-    path = shipped.get(str(architecture), from_here(str(architecture)))
-    if not path.is_file():
-        raise InputError(
-            f"architecture: {architecture!r} was given, but there is no file {path}; allowed is one of "
-            f"{', '.join(shipped)}, the path of a YAML file, or a mapping."
-        )
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"architecture: {path} is no YAML file ({' '.join(str(error).split())}).") from None
-    if not isinstance(content, dict):
-        raise InputError(f"architecture: {path} holds {type(content).__name__}, allowed is a mapping with layers.")
-    return path.stem if path in shipped.values() else f"own-{path.stem}", content
-
-
 def find_model(models: list[Model], name: str) -> Model:
     """The model of this name. Raises InputError where there is none."""
     by_name = {model.name: model for model in models}
@@ -81,10 +63,7 @@ def find_model(models: list[Model], name: str) -> Model:
 
 def labelled(models: Iterable[Model], name: str, value: str) -> list[Model]:
     """The models with a further column `name` in their table, and its value behind their names."""
-    return [
-        replace(model, name=f"{model.name}, {value}", labels=model.labels | {"network": model.name, name: value})
-        for model in models
-    ]
+    return [_variant(model, f", {value}", {name: value}) for model in models]
 
 
 def first_report_layers(
@@ -114,12 +93,14 @@ def vary(model: Model, name: str, values: Iterable) -> list[Model]:
 
     Raises InputError where a value is not allowed.
     """
-    return [_variant(model, value, {name: value}, recipe=replace(model.recipe, **{name: value})) for value in values]
+    return [
+        _variant(model, f" {value:g}", {name: value}, recipe=replace(model.recipe, **{name: value})) for value in values
+    ]
 
 
 def with_pairs(models: Iterable[Model], numbers: Iterable[int]) -> list[Model]:
     """Every model with each number of training pairs a round."""
-    return [_variant(model, n, {}, pairs=whole_number("pairs", n, 1)) for model in models for n in numbers]
+    return [_variant(model, f" {n:g}", {}, pairs=whole_number("pairs", n, 1)) for model in models for n in numbers]
 
 
 def with_widths(models: Iterable[Model], widths: Iterable[int]) -> list[Model]:
@@ -129,13 +110,13 @@ def with_widths(models: Iterable[Model], widths: Iterable[int]) -> list[Model]:
         for width in widths:
             network = replace(model.architecture, layers=_widened(model.architecture.layers, width))
             build(network)  # a width at fault is refused here
-            variants.append(_variant(model, width, {"width": width}, architecture=network))
+            variants.append(_variant(model, f" {width:g}", {"width": width}, architecture=network))
     return variants
 
 
-def _variant(model: Model, value: float, labels: dict, **parts) -> Model:
+def _variant(model: Model, suffix: str, labels: dict, **parts) -> Model:
     labels = model.labels | {"network": model.name} | labels
-    return replace(model, name=f"{model.name} {value:g}", labels=labels, **parts)
+    return replace(model, name=f"{model.name}{suffix}", labels=labels, **parts)
 
 
 def _widened(layers: tuple, width: int) -> tuple:

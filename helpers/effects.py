@@ -11,11 +11,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 FEWEST_ROUNDS = 5  # with fewer nothing is tested, and no interval is shown
-EFFECTS = {  # weights of the cells (sharing, auxiliary loss): what the effect is of one round's four values
-    "weight sharing": {(0, 0): -0.5, (0, 1): -0.5, (1, 0): 0.5, (1, 1): 0.5},
-    "auxiliary loss": {(0, 0): -0.5, (0, 1): 0.5, (1, 0): -0.5, (1, 1): 0.5},
-    "interaction": {(0, 0): 1.0, (0, 1): -1.0, (1, 0): -1.0, (1, 1): 1.0},
-}
+EFFECTS = ("weight sharing", "auxiliary loss", "interaction")
 
 
 # -------------------------------------------------------------------------------------------------------- estimates
@@ -107,22 +103,13 @@ def epochs_to_worst(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.Da
 
     A yardstick common to all models of a round: a share of a run's own end would punish the better network.
     """
-    final = last_epochs(table)
-    goal = final.groupby("round")[metric].min().rename("goal")
-    reached = table.merge(goal, on="round")
-    first = reached[reached[metric] >= reached.goal].groupby(["model", "round"]).epoch.min().rename("epochs_needed")
-    return final.merge(first.reset_index(), on=["model", "round"], how="left").fillna(
-        {"epochs_needed": final.epoch.max()}
-    )
+    final, keys = last_epochs(table), ["model", "round"]
+    goal = table["round"].map(final.groupby("round")[metric].min())
+    first = table[table[metric] >= goal].groupby(keys).epoch.min().rename("epochs_needed").reset_index()
+    return final.merge(first, on=keys, how="left").fillna({"epochs_needed": final.epoch.max()})
 
 
 # ------------------------------------------------------------------------------------------------------ comparisons
-
-
-def is_factorial(table: pd.DataFrame) -> bool:
-    """Whether the table holds exactly the four combinations of weight sharing and auxiliary loss."""
-    cells = {(bool(s), a > 0) for s, a in table[["sharing", "auxiliary"]].drop_duplicates().itertuples(index=False)}
-    return len(cells) == 4 and table.model.nunique() == 4
 
 
 def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
@@ -131,49 +118,18 @@ def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFram
     A main effect is the mean gain over both settings of the other switch; the interaction is the gain of sharing with
     the auxiliary loss less the gain without it, so that it is zero where the two effects add up.
     """
-    cells = final.assign(cell=[(int(s), int(a > 0)) for s, a in zip(final.sharing, final.auxiliary, strict=True)])
+    cells = final.assign(cell=2 * final.sharing.astype(int) + (final.auxiliary > 0))
     values = cells.pivot(index="round", columns="cell", values=metric)
-    weighted = {name: [w * values[cell] for cell, w in weights.items()] for name, weights in EFFECTS.items()}
-    return pd.DataFrame({name: sum(parts) for name, parts in weighted.items()})
+    neither, auxiliary, sharing, both = (values[cell] for cell in range(4))
+    found = {
+        "weight sharing": (-neither - auxiliary + sharing + both) / 2,
+        "auxiliary loss": (-neither + auxiliary - sharing + both) / 2,
+        "interaction": neither - auxiliary - sharing + both,
+    }
+    return pd.DataFrame(found)[list(EFFECTS)]
 
 
 def differences(final: pd.DataFrame, pairs: dict[str, tuple[str, str]], metric: str = "test_accuracy") -> pd.DataFrame:
     """For each named pair of models the first less the second, round by round: one column a pair, one row a round."""
     values = by_round(final, metric)
     return pd.DataFrame({name: values[first] - values[second] for name, (first, second) in pairs.items()})
-
-
-def tested(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """Every column's mean, t interval and t test against zero, one row per column.
-
-    Columns: `effect`, `mean` and `half_width` of its interval (units of the metric), `p` and `rounds`; intervals and p
-    are corrected alike for all columns together, by Bonferroni's method, and NaN where the rounds are too few.
-    """
-    rows = []
-    for name, values in contrasts.items():
-        mean, half = mean_interval(values, len(contrasts.columns))
-        p = float("nan")
-        if not np.isnan(half):
-            p = min(1.0, len(contrasts.columns) * float(stats.ttest_1samp(values, 0).pvalue)) if values.any() else 1.0
-        rows.append((name, mean, half, p, len(values)))
-    return pd.DataFrame(rows, columns=["effect", "mean", "half_width", "p", "rounds"]).round(6)
-
-
-def estimates(table: pd.DataFrame, unit: str = " points", scale: float = 100) -> dict[str, Estimate]:
-    """A table of `tested` as estimates by effect."""
-    return {row.effect: Estimate(row.mean, row.half_width, unit=unit, scale=scale) for row in table.itertuples(False)}
-
-
-# ------------------------------------------------------------------------------------------------------ calibration
-
-
-def calibration(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Reliability of the answers' confidence, of `experiments.predictions`: one row per bin of equal width.
-
-    Columns: `confidence` (mean probability of the answer given, 0.5 to 1), `accuracy` (share that is right), `pairs`.
-    """
-    confidence = np.maximum(predictions.probability, 1 - predictions.probability)
-    place = pd.cut(confidence, np.linspace(0.5, 1, bins + 1), include_lowest=True)
-    grouped = predictions.assign(confidence=confidence).groupby(place, observed=True)
-    means = {"confidence": ("confidence", "mean"), "accuracy": ("right", "mean"), "pairs": ("right", "size")}
-    return grouped.agg(**means).reset_index(drop=True)

@@ -99,9 +99,12 @@ def trained(models: Iterable[Model], setting: Setting, round: int = 0) -> tuple[
 
 def trained_rounds(model: Model, setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
     """A model's network of every round, trained all at once, and the round's pairs."""
-    runs = [Run(model, setting.seed, r) for r in range(setting.rounds)]
-    for run, network in zip(runs, _networks(runs, setting), strict=True):
-        yield network, run.pairs(setting.digits)
+    runs = _rounds_of(model, setting)
+    return zip(_networks(runs, setting), (run.pairs(setting.digits) for run in runs), strict=True)
+
+
+def _rounds_of(model: Model, setting: Setting) -> list[Run]:
+    return [Run(model, setting.seed, r) for r in range(setting.rounds)]
 
 
 def _networks(runs: list[Run], setting: Setting) -> Iterator[Network]:
@@ -118,15 +121,13 @@ def predictions(model: Model, setting: Setting) -> pd.DataFrame:
     `right`, `named_first` and `named_second` (the classes that the digits' logits name), and `swapped`, the probability
     of label 1 with the two images exchanged.
     """
-    runs = [Run(model, setting.seed, r) for r in range(setting.rounds)]
-    names = [_named(run, setting)[0][:SHORT] for run in runs]
-    known = {name: published("pair")[name] for name in names if name in published("pair")}
-    missing = [run for run, name in zip(runs, names, strict=True) if name not in known]
-    fresh = zip(missing, _networks(missing, setting), strict=True)
-    said = (_predicted(network, run.pairs(setting.digits)["test"]) for run, network in fresh)
-    tables = [known[name] if name in known else next(said) for name in names]
-    who = [{"model": model.name, "round": run.round, "run": name} for run, name in zip(runs, names, strict=True)]
-    return pd.concat([pd.DataFrame({**w, **table}) for w, table in zip(who, tables, strict=True)], ignore_index=True)
+    runs = {_name(run, setting)[:SHORT]: run for run in _rounds_of(model, setting)}
+    known, tables = published("pair"), []
+    fresh = _networks([run for name, run in runs.items() if name not in known], setting)
+    for name, run in runs.items():
+        rows = known[name] if name in known else _predicted(next(fresh), run.pairs(setting.digits)["test"])
+        tables.append(pd.DataFrame({"model": model.name, "round": run.round, "run": name, **rows}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _predicted(network: Network, test: Pairs) -> pd.DataFrame:
@@ -142,10 +143,8 @@ def _predicted(network: Network, test: Pairs) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------------- finished runs
 
 
-def _named(run: Run, setting: Setting) -> tuple[str, dict]:
-    """A run's name and its description."""
-    description = run.description(setting.digits, setting.device)
-    return fingerprint.name_of(description, run.code()), description
+def _name(run: Run, setting: Setting) -> str:
+    return fingerprint.name_of(run.description(setting.digits, setting.device), run.code())
 
 
 @lru_cache
@@ -166,55 +165,55 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
 
     The published have no weights; they are trained where `weights` are wanted.
     """
-    named = [_named(run, setting) for run in runs]
+    names = [_name(run, setting) for run in runs]
     found, taken, missing = {}, 0, {}
-    for run, (name, description) in zip(runs, named, strict=True):
-        if name in found or name in missing:
-            continue
+    for name, run in dict(zip(names, runs, strict=True)).items():
         rows = None if weights else published("epoch").get(name[:SHORT])
         if rows is not None and rows.epoch.tolist() == run.model.recipe.epochs_measured():
             found[name], taken = (rows, None), taken + 1
-        elif (stored := store.read(name)) is not None:
+        elif stored := store.read(name):
             found[name] = stored
         else:
-            missing[name] = (run, description)
-    if taken or missing:
-        stored = len(found) - taken
-        print(f"{taken} runs published, {stored} stored, {len(missing)} trained now", file=sys.stderr, flush=True)
-    if missing:
-        for run, _ in missing.values():
             run.pairs(setting.digits)  # too few digits are refused before anything is trained
+            missing[name] = run
+    if taken or missing:
+        counts = f"{taken} runs published, {len(found) - taken} stored, {len(missing)} trained now"
+        print(counts, file=sys.stderr, flush=True)
+    if missing:
         _train(missing, setting)
         found |= {name: store.read(name) for name in missing}
-    return [(name, *found[name]) for name, _ in named]
+    return [(name, *found[name]) for name in names]
 
 
-def _train(missing: dict[str, tuple], setting: Setting) -> None:
-    """Train runs, {name: (run, description)}, and store each as soon as it is finished.
+def _train(missing: dict[str, Run], setting: Setting) -> None:
+    """Train runs, {name: run}, and store each as soon as it is finished.
 
     Whatever ends it early ends in one sentence, leaves no worker and keeps all that is finished.
     """
-    done = 0
-    with _workers(setting, len(missing)) as parallel, warnings.catch_warnings():
+    done, jobs = 0, min(setting.jobs or cpu_count(), len(missing))
+    watched = is_live() or sys.stderr.isatty()
+    bar = {"total": len(missing), "unit": " runs", "leave": False}
+    if not watched:  # a line of a log every ten seconds at most
+        bar |= {"mininterval": 10, "bar_format": "{n_fmt} of {total_fmt} runs, {rate_fmt}, {remaining} left"}
+    with _workers(setting.cluster, jobs) as parallel, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
         work = parallel(
-            delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device)
-            for name, (run, _) in missing.items()
+            delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device) for name, run in missing.items()
         )
         try:
-            for name, result in progress(work, len(missing)):
-                run, description = missing[name]
+            for name, result in tqdm(work, **bar):
+                run = missing[name]
                 if result.code != run.code():
                     raise InputError(
                         "A worker has loaded other code of this project, or another version of torch or numpy, than "
                         "this process; start the kernel (or the cluster's workers) again."
                     )
-                store.write(name, description, result)
+                store.write(name, run.description(setting.digits, setting.device), result)
                 done += 1
         except BrokenProcessPool:
             raise InputError(
                 f"jobs: a worker process died, perhaps for want of memory; {done} of {len(missing)} runs are finished "
-                f"and kept, and fewer jobs than {_jobs(setting, len(missing))} need less memory."
+                f"and kept, and fewer jobs than {jobs} need less memory."
             ) from None
         except KeyboardInterrupt:
             raise Interrupted(f"{done} of {len(missing)} runs are finished and kept; run it again to go on.") from None
@@ -227,21 +226,17 @@ def _train_named(name: str, *arguments) -> tuple[str, Trained]:
     return name, train_run(*arguments)
 
 
-def _jobs(setting: Setting, runs: int) -> int:
-    return min(setting.jobs or cpu_count(), runs)
-
-
 @contextmanager
-def _workers(setting: Setting, runs: int) -> Iterator[Parallel]:
+def _workers(cluster: str, jobs: int) -> Iterator[Parallel]:
     """joblib's Parallel on this machine's cores or on a Dask cluster."""
     options = {"return_as": "generator_unordered", "batch_size": 1}
-    if setting.cluster:
-        with _dask_client(setting.cluster), parallel_config(backend="dask"):
+    if cluster:
+        with _dask_client(cluster), parallel_config(backend="dask"):
             yield Parallel(n_jobs=-1, **options)
     else:
         # The workers stay for the next list of runs, unless this one ends early.
         with parallel_config(backend="loky", initializer=_begin_worker, initargs=(os.getpid(),)):
-            yield Parallel(n_jobs=_jobs(setting, runs), **options)
+            yield Parallel(n_jobs=jobs, **options)
 
 
 def _begin_worker(parent: int) -> None:
@@ -259,22 +254,10 @@ def _begin_worker(parent: int) -> None:
 def _dask_client(address: str):
     try:
         from distributed import Client
-    except ImportError:
-        raise InputError(
-            f"cluster: {address!r} was given, but Dask is not installed; install this project with its extra [cluster]."
-        ) from None
-    try:
+
         return Client(address, timeout="10s")
+    except ImportError:
+        why = "Dask is not installed; install this project with its extra [cluster]"
     except (OSError, ValueError, TimeoutError):
-        raise InputError(
-            f"cluster: {address!r} was given, but no Dask scheduler answers there; allowed is an address "
-            "such as tcp://127.0.0.1:8786."
-        ) from None
-
-
-def progress(items: Iterable, total: int) -> Iterable:
-    """A bar where a person watches, else a line of a log every ten seconds at most."""
-    if is_live() or sys.stderr.isatty():
-        return tqdm(items, total=total, unit=" runs", leave=False)
-    form = "{n_fmt} of {total_fmt} runs, {rate_fmt}, {remaining} left"
-    return tqdm(items, total=total, unit=" runs", leave=False, mininterval=10, bar_format=form)
+        why = "no Dask scheduler answers there; allowed is an address such as tcp://127.0.0.1:8786"
+    raise InputError(f"cluster: {address!r} was given, but {why}.")

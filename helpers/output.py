@@ -20,8 +20,8 @@ from PIL import Image
 
 from helpers import plots
 from helpers.experiments import PUBLISHED, Setting
+from helpers.files import write_whole
 from helpers.inputs import ROOT, InputError, known_keys, writable_folder
-from helpers.store import write_whole
 
 BY_HAND = ROOT / "report" / "by-hand"  # where a notebook writes that is given no folder
 
@@ -63,15 +63,17 @@ class Page:
         `caption` says what is shown, `alt` the same to those who cannot see it; both have places for `values`.
         `data` is the table that the figure draws, for those who want its numbers.
         """
-        picture, drawing = io.BytesIO(), io.BytesIO()
+        picture, small, drawing = io.BytesIO(), io.BytesIO(), io.BytesIO()
         figure.savefig(picture, format="png", dpi=200, metadata={"Software": None})
-        image = _with_few_colours(picture)
         figure.savefig(drawing, format="svg", metadata={"Date": None})
-        write_whole(self.folder / "figures" / f"{name}.png", image)
-        write_whole(self.folder / "figures" / f"{name}.svg", drawing.getvalue())
         plt.close(figure)
+        # In 128 colours, at a third of the size: the report is to be sent by mail.
+        image = Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        image.save(small, "png", optimize=True, dpi=(200, 200))
+        write_whole(self.folder / "figures" / f"{name}.png", small.getvalue())
+        write_whole(self.folder / "figures" / f"{name}.svg", drawing.getvalue())
         width = min(1, figure.get_figwidth() / plots.WIDTH)
-        source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+        source = f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
         shown = f'<img src="{source}" alt="{html.escape(filled(alt, values))}" style="width: {width:.0%}">'
         words = _caption(filled(caption, values), name, data)
         display(HTML(f'<figure id="{name}" class="picture"><div class="scroll">{shown}</div>{words}</figure>'))
@@ -92,7 +94,12 @@ def begin(setting: Setting, plan: str, output: str, conditions: str, chapter: st
 
     Refuses parameters that the notebook does not have and folders that cannot be written to.
     """
-    _refuse_unknown_parameters()
+    # Papermill only warns of a misspelt name; its cell of given parameters is the second of the kernel's history.
+    shell = get_ipython()
+    history = shell.user_ns.get("In", []) if shell else []
+    if len(history) > 2 and history[2].startswith("# Parameters"):
+        declared, given = (re.findall(r"^(\w+)\s*[:=]", cell, re.M) for cell in history[1:3])
+        known_keys("parameters", dict.fromkeys(given), declared)
     folder = writable_folder("output", output or BY_HAND)
     for part in ("tables", "figures"):
         writable_folder("output", folder / part)
@@ -116,20 +123,3 @@ def _caption(text: str, name: str, data: pd.DataFrame | None) -> str:
         content = base64.b64encode(data.to_csv(index=named).encode("utf-8-sig")).decode()  # by its mark Excel knows it
         text += f' <a download="{name}.csv" href="data:text/csv;base64,{content}">data (CSV)</a>'
     return f"<figcaption>{text}</figcaption>"
-
-
-def _refuse_unknown_parameters() -> None:
-    """Papermill only warns of a misspelt name; its cell of given parameters is the second of the kernel's history."""
-    shell = get_ipython()
-    history = shell.user_ns.get("In", []) if shell else []
-    if len(history) > 2 and history[2].startswith("# Parameters"):
-        declared, given = (re.findall(r"^(\w+)\s*[:=]", cell, re.M) for cell in history[1:3])
-        known_keys("parameters", dict.fromkeys(given), declared)
-
-
-def _with_few_colours(picture: io.BytesIO) -> bytes:
-    """The PNG in 128 colours, at a third of the size: the report is to be sent by mail."""
-    small = io.BytesIO()
-    image = Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    image.save(small, "png", optimize=True, dpi=(200, 200))
-    return small.getvalue()

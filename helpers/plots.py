@@ -36,8 +36,6 @@ METRICS = {
     "test_loss": "test loss (nats)",
     "train_accuracy": "train accuracy (%)",
     "test_accuracy": "test accuracy (%)",
-    "train_error": "train error (%)",
-    "test_error": "test error (%)",
     "validation_error": "validation error (%)",
     "test_digit_accuracy": "digits named rightly (%)",
 }
@@ -169,12 +167,10 @@ def by_size(values: dict, ax: plt.Axes, size: str, unit: str = "percentage point
     """A paired effect against a size, {series: {size: one number a round}}, the series side by side on a log axis."""
     ticks = sorted({tick for series in values.values() for tick in series})
     for turn, (name, series) in enumerate(values.items()):
-        look, aside = style(name), 1.05 ** (turn - (len(values) - 1) / 2)
-        means = [100 * np.mean(numbers) for numbers in series.values()]
+        look, aside, means = style(name), 1.05 ** (turn - (len(values) - 1) / 2), []
         for tick, numbers in series.items():
-            dots(
-                ax, tick * aside, 100 * np.asarray(numbers), look, 0, label=name if tick == next(iter(series)) else None
-            )
+            label = None if means else name
+            means.append(dots(ax, tick * aside, 100 * np.asarray(numbers), look, 0, label=label))
         ax.plot([tick * aside for tick in series], means, look[2], color=look[0], linewidth=1)
     ax.axhline(0, color="0.2", linewidth=1)
     ax.set_xscale("log")
@@ -182,31 +178,6 @@ def by_size(values: dict, ax: plt.Axes, size: str, unit: str = "percentage point
     ax.minorticks_off()
     ax.set(xlabel=size, ylabel=unit)
     ax.legend()
-    return ax
-
-
-def frontier(points: pd.DataFrame, ax: plt.Axes) -> plt.Axes:
-    """Test error against parameters, of `model`, `parameters`, `accuracy`, `half_width` and `kind`; log axes."""
-    for kind, part in points.groupby("kind", sort=False):
-        for row in part.itertuples():
-            look = STYLES.get(row.model, (_COLOURS[5], "v", "") if kind == "others" else (GREY, "o", ""))
-            error = 100 * (1 - row.accuracy)
-            interval(ax, row.parameters, error, 100 * row.half_width, look)
-            left = row.parameters > 30_000
-            _note(
-                ax,
-                f"{row.model} {100 * row.accuracy:.1f} %",
-                (row.parameters, error),
-                (-7, 5) if left else (7, 5),
-                "right" if left else "left",
-            )
-    errors = 100 * (1 - points.accuracy)
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50) if 0.4 * errors.min() < tick < 2 * errors.max()]
-    ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="test error (%)")
-    ax.set(xlim=(points.parameters.min() / 1.5, 110_000), ylim=(1.5 * errors.max(), 0.6 * errors.min()))
-    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
-    ax.axvline(70_000, color="0.3", linestyle="--", linewidth=1)
     return ax
 
 
@@ -245,46 +216,7 @@ def four_curves(table: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def scan(table: pd.DataFrame, metric: str, left: plt.Axes, right: plt.Axes) -> None:
-    """A metric over the epochs for each learning rate (left), and over the last epochs against the rate (right)."""
-    ends = effects.last_epochs(table)
-    rates = sorted(table.learning_rate.unique())
-    for rate, colour in zip(rates, sns.color_palette("viridis", len(rates)), strict=True):
-        means = values_of(table, metric)[table.learning_rate == rate].groupby(table.epoch).mean()
-        left.plot(means, color=colour, label=f"{rate:g}")
-        mean, half = effects.mean_interval(values_of(ends[ends.learning_rate == rate], metric))
-        interval(right, rate, mean, half, (colour, "o", "-"))
-    left.set(xlabel="epoch", ylabel=METRICS[metric], ylim=(0, None))
-    right.set(xlabel="learning rate", xscale="log", ylim=(0, None))
-    left.figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=6, title="learning rate")
-
-
 # ---------------------------------------------------------------------------------------------------------- answers
-
-
-def by_distance(predictions: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
-    """Error rate of each model by the distance of the two digits, of `experiments.predictions`."""
-    for model, table in predictions.items():
-        colour, marker, line = style(model)
-        wrong = 100 * (1 - table.right.groupby((table["first"] - table["second"]).abs()).mean())
-        ax.plot(wrong, line + marker, color=colour, label=model)
-    ax.set(xlabel="distance of the two digits", ylabel="test error (%)", xticks=range(CLASSES), ylim=(0, None))
-    ax.legend()
-    return ax
-
-
-def reliability(tables: dict[str, pd.DataFrame], ax: plt.Axes) -> plt.Axes:
-    """Accuracy against confidence, of `effects.calibration`, for each model; beside each point its number of pairs."""
-    ax.plot([50, 100], [50, 100], color="0.5", linestyle=":", linewidth=1)
-    for turn, (model, table) in enumerate(tables.items()):
-        colour, marker, line = style(model)
-        ax.plot(100 * table.confidence, 100 * table.accuracy, line + marker, color=colour, label=model)
-        for row in table.itertuples():
-            place = (0, -12) if turn == 0 else (0, 6)
-            _note(ax, f"{row.pairs:,}", (100 * row.confidence, 100 * row.accuracy), place, "center")
-    ax.set(xlabel="confidence of the answer (%)", ylabel="answers that are right (%)", xlim=(49, 103))
-    ax.legend(loc="lower right")
-    return ax
 
 
 def class_scores(tables: dict[str, np.ndarray], axes) -> None:

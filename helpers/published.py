@@ -26,14 +26,14 @@ def publish(report: Path) -> None:
     """Make a finished report of the published plan the committed one: tables, figures, article and README."""
     from helpers import store
 
-    known = dict(_published_runs())
+    known, groups = _published_runs(), {}
     for part, place in (("tables", RESULTS), ("figures", ROOT / "figures")):
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(report / part, place)
     (ROOT / "docs").mkdir(exist_ok=True)
     shutil.copy(report / "report.html", ROOT / "docs" / "index.html")
-    groups: dict[str, dict] = {}
-    for name in _names_in_tables():
+    tables = map(pd.read_csv, sorted(RESULTS.glob("*.csv")))
+    for name in dict.fromkeys(name for table in tables if "run" in table for name in table.run):
         run = store.description_of(name) or known[name]
         own = [run.pop(key) for key in OWN]
         groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
@@ -42,32 +42,22 @@ def publish(report: Path) -> None:
     write_readme()
 
 
-def _names_in_tables() -> list[str]:
-    tables = [pd.read_csv(path) for path in sorted(RESULTS.glob("*.csv"))]
-    return list(dict.fromkeys(name for table in tables if "run" in table for name in table.run))
-
-
-def _published_runs() -> list[tuple[str, dict]]:
-    """(shortened name, description) of every published run."""
+def _published_runs() -> dict[str, dict]:
+    """The description of every published run, by its shortened name."""
     groups = [json.loads(line) for line in RUNS.read_text().splitlines()] if RUNS.is_file() else []
-    return [
-        (name, {k: v for k, v in group.items() if k != "runs"} | dict(zip(OWN, values, strict=True)))
+    return {
+        name: {key: value for key, value in group.items() if key != "runs"} | dict(zip(OWN, own, strict=True))
         for group in groups
-        for name, values in group["runs"].items()
-    ]
+        for name, own in group["runs"].items()
+    }
 
 
 def state() -> str:
     """A sentence on whether the published tables were made by the code at hand."""
-    runs = _published_runs()
-    sources = tuple(sorted(fingerprint.reached().items()))
-
-    def words(run):
-        return fingerprint.words_of(run["architecture"], run["recipe"])
-
-    same = sum(
-        fingerprint.name_of(run, fingerprint.hash_of(sources, words(run))).startswith(name) for name, run in runs
-    )
+    runs, sources, same = _published_runs(), tuple(sorted(fingerprint.reached().items())), 0
+    for name, run in runs.items():
+        code = fingerprint.hash_of(sources, fingerprint.words_of(run["architecture"], run["recipe"]))
+        same += fingerprint.name_of(run, code).startswith(name)
     if not runs:
         return "The published tables name no runs: they were made by an earlier version of the code, and serve none."
     if same == len(runs):
@@ -96,29 +86,24 @@ def filled(text: str) -> str:
 
 def parts() -> dict[str, str]:
     """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
-    for path in sorted(RESULTS.glob("*.csv")):
-        _read(path.stem)
-    shown = _read("results_table").drop(columns=["source", "plan"])
+    tables = {path.stem: pd.read_csv(path) for path in sorted(RESULTS.glob("*.csv"))}
+    for name in ("results_table", "answer"):
+        if name not in tables:
+            raise InputError(f"{RESULTS / name}.csv is not there; make published writes it.")
+    source, plan = tables["results_table"].source[0], "published"
+    for name, table in tables.items():
+        if set(table.plan) != {plan} or set(table.source) != {source}:
+            raise InputError(
+                f"{RESULTS / name}.csv is of plan {', '.join(table.plan.unique())} on "
+                f"{', '.join(table.source.unique())}; allowed is plan {plan} on {source} alone."
+            )
+    shown = tables["results_table"].drop(columns=["source", "plan"])
     rows = [shown.columns, ["---"] * len(shown.columns), *shown.astype(str).to_numpy()]
-    origin = f"{_read('results_table').source.iloc[0]}; plan: published"
+    origin = f"({source}; plan: {plan}.)"
     return {
-        "answer": " ".join(_read("answer").sentence) + f"\n\n{QUALIFIER} ({origin}.)",
-        "table": "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{TABLE_QUALIFIER} ({origin}.)",
+        "answer": " ".join(tables["answer"].sentence) + f"\n\n{QUALIFIER} {origin}",
+        "table": "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{TABLE_QUALIFIER} {origin}",
     }
-
-
-def _read(name: str) -> pd.DataFrame:
-    """A published table. Raises InputError where it is not there, or of another plan or source than results_table."""
-    tables = [RESULTS / f"{n}.csv" for n in (name, "results_table")]
-    if not all(path.is_file() for path in tables):
-        raise InputError(f"{next(p for p in tables if not p.is_file())} is not there; make published writes it.")
-    table, first = map(pd.read_csv, tables)
-    if set(table.plan) != {"published"} or set(table.source) != set(first.source):
-        raise InputError(
-            f"{tables[0]} is of plan {', '.join(sorted(set(table.plan)))} on {', '.join(sorted(set(table.source)))}; "
-            f"allowed is plan published on {first.source.iloc[0]} alone."
-        )
-    return table
 
 
 # ------------------------------------------------------------------------------------------------------------ verify
@@ -134,11 +119,11 @@ def verify(count: int = 4) -> bool:
     from helpers.training import Recipe
 
     setting = experiments.setting()
-    known = [(name, run) for name, run in _published_runs() if run["data"] == setting.digits.fingerprint]
+    known = [run for run in _published_runs().values() if run["data"] == setting.digits.fingerprint]
     if not known:
         raise InputError(f"None of the published runs is on {setting.digits.name}; MNIST_FOLDER names MNIST's folder.")
     anew = []
-    for _, run in random.sample(known, min(count, len(known))):
+    for run in random.sample(known, min(count, len(known))):
         network = Architecture(**run["architecture"] | {"layers": tuple(run["architecture"]["layers"])})
         model = runs.Model("", network, Recipe(**run["recipe"]), run["pairs"])
         fold = tuple(run["fold"]) if run["fold"] else None

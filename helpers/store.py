@@ -9,18 +9,17 @@ import io
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from helpers.files import UNFINISHED, write_whole
 from helpers.inputs import ROOT, InputError, from_here
 from helpers.runs import Trained
 
 FOLDER_VARIABLE = "RUN_STORE"
-UNFINISHED = ".unfinished-"  # what a killed process may leave behind
 
 
 def folder() -> Path:
@@ -40,24 +39,9 @@ def write(name: str, description: dict, trained: Trained) -> None:
         **{f"weight {key}": value.numpy() for key, value in trained.weights.items()},
     )
     try:
-        write_whole(_path(name), hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+        write_whole(folder() / f"{name}.run", hashlib.sha256(content.getvalue()).digest() + content.getvalue())
     except OSError as error:
         raise _refused(error, "written to") from None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, whenever the process is killed and whoever writes the same at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
 
 
 def read(name: str) -> tuple[pd.DataFrame, dict] | None:
@@ -66,15 +50,16 @@ def read(name: str) -> tuple[pd.DataFrame, dict] | None:
     A damaged file is reported, removed and then treated as if it had never been there. Raises InputError where the file
     is there but cannot be read.
     """
+    path = folder() / f"{name}.run"
     try:
-        stored = _path(name).read_bytes()
+        stored = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _refused(error, "read") from None
     if hashlib.sha256(stored[32:]).digest() != stored[:32]:
         print(f"The stored run {name[:16]} is damaged: its checksum is wrong; it is trained again.", file=sys.stderr)
-        _path(name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return None
     with np.load(io.BytesIO(stored[32:]), allow_pickle=False) as file:
         content = {key: file[key] for key in file.files}
@@ -98,10 +83,6 @@ def clear() -> str:
     for path in files:
         path.unlink(missing_ok=True)
     return f"Removed {len(files):,} files of finished runs ({size / 1e6:.1f} MB) from {folder()}."
-
-
-def _path(name: str) -> Path:
-    return folder() / f"{name}.run"
 
 
 def _refused(error: OSError, how: str) -> InputError:

@@ -35,16 +35,12 @@ def hypotheses() -> dict:
 
 def judge(values, rule: dict, comparisons: int = 1) -> int:
     """YES, NO or OPEN: a rule on the mean of `values`, one a round, with the interval of `effects.mean_interval`."""
-    mean, half = mean_interval(values, comparisons)
-    if np.isnan(half):
-        return OPEN
-    low, high = mean - half, mean + half
-    if "within" in rule:
-        least, most = (rule.get("equals", 0.0) + sign * rule["within"] for sign in (-1, 1))
-        return YES if least < low and high < most else NO if high < least or most < low else OPEN
-    bound, turn = (rule["above"], 1) if "above" in rule else (rule["below"], -1)
-    low, high = sorted((turn * (low - bound), turn * (high - bound)))
-    return YES if low > 0 else NO if high < 0 else OPEN
+    goal, margin = rule.get("equals", 0.0), rule.get("within", np.inf)
+    least, most = rule.get("above", goal - margin), rule.get("below", goal + margin)
+    mean, half = mean_interval(values, comparisons)  # half is NaN, and so nothing below holds, of too few rounds
+    if least < mean - half and mean + half < most:
+        return YES
+    return NO if mean + half < least or most < mean - half else OPEN
 
 
 def of_hypotheses(values: dict[str, pd.Series]) -> pd.DataFrame:
@@ -54,17 +50,12 @@ def of_hypotheses(values: dict[str, pd.Series]) -> pd.DataFrame:
     intervals are corrected for all registered hypotheses and both looks at them together.
     """
     registered, rows = hypotheses()["hypotheses"], []
-    comparisons = len(registered) * hypotheses()["looks"]
     for one in registered:
-        measured = values.get(one["id"], np.array([]))
-        verdict = judge(measured, one, comparisons) if len(measured) else OPEN
-        found = "not run"
-        if len(measured):
-            accuracy = one.get("above", 0) > 0.5  # an accuracy, not a difference of two
-            form, unit = ("{:.2f}", " %") if accuracy else ("{:+.1f}", " points")
-            found = str(Estimate(*mean_interval(measured, comparisons), form, unit))
-        said = {name: one[name] for name in ("id", "chapter", "says")}
-        rows.append(said | {"found": found, "rounds": len(measured), "verdict": OF_HYPOTHESES[verdict]})
+        unit = "percent" if one.get("above", 0) > 0.5 else "points"  # an accuracy, or a difference of two
+        measured = values.get(one["id"], ())
+        found, verdict = _found(measured, one, unit, 2, len(registered) * hypotheses()["looks"])
+        row = {name: one[name] for name in ("id", "chapter", "says")}
+        rows.append(row | {"found": found, "rounds": len(measured), "verdict": OF_HYPOTHESES[verdict]})
     return pd.DataFrame(rows)
 
 
@@ -76,13 +67,18 @@ def of_claims(values: dict[str, pd.Series]) -> pd.DataFrame:
     rows = []
     for claim in reports()["claims"]:
         for family in claim.get("families", [""]):
-            measured = values.get(claim["of"].format(family=family), np.array([]))
-            verdict = judge(measured, claim) if len(measured) else OPEN
-            scale, form, unit = {"points": (100, "{:+.1f}", " points"), "percent": (100, "{:.1f}", " %")}.get(
-                claim.get("in", "points"), (1, "{:.3g}", f" {claim.get('in', '')}")
-            )
-            ours = str(Estimate(*mean_interval(measured), form, unit, scale)) if len(measured) else "not run"
-            said = f"{family}: {claim['claim']}" if family else claim["claim"]
-            row = {"report": claim["report"], "where": claim["where"], "claim": said, "ours": ours}
+            measured = values.get(claim["of"].format(family=family), ())
+            ours, verdict = _found(measured, claim, claim.get("in", "points"))
+            words = f"{family}: {claim['claim']}" if family else claim["claim"]
+            row = {"report": claim["report"], "where": claim["where"], "claim": words, "ours": ours}
             rows.append(row | {"verdict": OF_CLAIMS[verdict]})
     return pd.DataFrame(rows)
+
+
+def _found(values, rule: dict, unit: str, digits: int = 1, comparisons: int = 1) -> tuple[str, int]:
+    """What was found, in words, and the verdict."""
+    if not len(values):
+        return "not run", OPEN
+    look = {"points": ("{:+.1f}", " points", 100), "percent": (f"{{:.{digits}f}}", " %", 100)}
+    estimate = Estimate(*mean_interval(values, comparisons), *look.get(unit, ("{:.3g}", f" {unit}", 1)))
+    return str(estimate), judge(values, rule, comparisons)

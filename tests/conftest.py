@@ -1,7 +1,10 @@
 """Small made-up digits for all tests that need no real ones, and a store of finished runs of each test's own."""
 
+import ast
 import shutil
+from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 import yaml
@@ -10,6 +13,7 @@ from selenium import webdriver
 from helpers import store
 from helpers.digits import Digits, make_digits
 from helpers.experiments import Setting
+from helpers.inputs import ROOT
 from helpers.sources import FILES
 
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -28,6 +32,17 @@ def made_digits(train: int = 600, test: int = 600, noise: float = 20.0, seed: in
         order = generator.permutation(count)
         parts += [images.astype(np.uint8)[order], labels[order]]
     return make_digits("made", "made digits", *parts)
+
+
+def defined_in(notebook: str) -> SimpleNamespace:
+    """A notebook's functions, constants, parameters and imports, without anything else of it being run."""
+    cells = nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells
+    body = ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code")).body
+    kinds, names = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AnnAssign, {}
+    constants = [node for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).isupper()]
+    wanted = [node for node in body if isinstance(node, kinds) or node in constants]
+    exec(compile(ast.Module(wanted, []), notebook, "exec"), names)
+    return SimpleNamespace(**names)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import defined_in
 
 from helpers import effects
 
+ablation = defined_in("03_ablation")
+calibration = defined_in("05_beyond").calibration
 CELLS = [(s, a) for s in (False, True) for a in (0.0, 1.0)]
 
 
@@ -58,7 +61,7 @@ def test_pairing_by_round_takes_the_rounds_own_level_out(simulations):
 def test_corrected_intervals_hold_together():
     """Where nothing is, about one study in twenty, and no more, finds any of its six columns."""
     studies = np.random.default_rng(0).normal(0, 0.01, (200, 8, 6))
-    found = [(effects.tested(pd.DataFrame(study)).p < 0.05).any() for study in studies]
+    found = [(ablation.tested(pd.DataFrame(study)).p < 0.05).any() for study in studies]
     assert 0 < np.mean(found) < 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
 
 
@@ -67,7 +70,7 @@ def test_the_corrected_interval_and_p_agree():
     for columns in (1, 3, 8):
         for _ in range(30):
             values = generator.normal(generator.uniform(0, 0.02, columns), 0.01, (7, columns))
-            table = effects.tested(pd.DataFrame(values))
+            table = ablation.tested(pd.DataFrame(values))
             outside = table["mean"].abs() > table.half_width
             assert (outside == (table.p < 0.05)).all()
             met += outside.tolist()
@@ -75,15 +78,14 @@ def test_the_corrected_interval_and_p_agree():
 
 
 def test_an_effect_of_exactly_nothing_is_not_found():
-    table = effects.tested(pd.DataFrame({"nothing": [0.0] * 6, "something": [1.0, 1.1, 0.9, 1.0, 1.1, 0.9]}))
+    table = ablation.tested(pd.DataFrame({"nothing": [0.0] * 6, "something": [1.0, 1.1, 0.9, 1.0, 1.1, 0.9]}))
     assert table.p.tolist() == [1.0, pytest.approx(0, abs=1e-4)]
     assert table.half_width[0] == 0
 
 
 @pytest.mark.parametrize("planted", [0.03, -0.03])
 def test_a_planted_interaction_is_found(planted):
-    table = effects.tested(effects.contrasts(simulate(10, 0.02, 0.01, planted, seed=1)))
-    found = effects.estimates(table)["interaction"]
+    found = effects.gain(effects.contrasts(simulate(10, 0.02, 0.01, planted, seed=1)).interaction, comparisons=3)
     assert found.sign == np.sign(planted)
     assert abs(found.mean - planted) < found.half_width * 1.5
 
@@ -98,13 +100,14 @@ def test_the_t_interval_is_students():
 def test_too_few_rounds_have_no_interval_and_are_not_tested():
     """With a round less than FEWEST_ROUNDS even the clearest effect is none."""
     few, enough = (
-        effects.tested(effects.contrasts(simulate(rounds, 0.05, noise=0.0001)))
+        effects.contrasts(simulate(rounds, 0.05, noise=0.0001))
         for rounds in (effects.FEWEST_ROUNDS - 1, effects.FEWEST_ROUNDS)
     )
-    assert few[["half_width", "p"]].isna().all(axis=None)
-    assert few["mean"][0] == pytest.approx(0.05, abs=0.001)
-    assert effects.estimates(few)["weight sharing"].sign == 0
-    assert effects.estimates(enough)["weight sharing"].sign == 1
+    table = ablation.tested(few)
+    assert table[["half_width", "p"]].isna().all(axis=None)
+    assert table["mean"][0] == pytest.approx(0.05, abs=0.001)
+    assert effects.gain(few["weight sharing"]).sign == 0
+    assert effects.gain(enough["weight sharing"]).sign == 1
 
 
 def test_an_estimate_reads_as_a_person_would_write_it():
@@ -167,7 +170,7 @@ def test_epochs_to_where_the_rounds_worst_model_ends():
 
 def test_calibration_counts_every_answer_once_in_the_bin_of_its_confidence():
     said = pd.DataFrame({"probability": [0.0, 0.02, 1.0, 0.97, 0.5, 0.42], "right": [1, 1, 1, 0, 0, 1]})
-    table = effects.calibration(said)
+    table = calibration(said)
     assert table.pairs.tolist() == [1, 1, 4]
     assert table.confidence.iloc[-1] == pytest.approx((1 + 0.98 + 1 + 0.97) / 4)
     assert table.accuracy.iloc[-1] == 0.75
@@ -175,6 +178,6 @@ def test_calibration_counts_every_answer_once_in_the_bin_of_its_confidence():
 
 def test_a_table_is_factorial_with_exactly_the_four_combinations():
     table = simulate(1)
-    assert effects.is_factorial(table)
-    assert not effects.is_factorial(table.iloc[1:])
-    assert not effects.is_factorial(pd.concat([table, table.assign(model="another")]))
+    assert ablation.is_factorial(table)
+    assert not ablation.is_factorial(table.iloc[1:])
+    assert not ablation.is_factorial(pd.concat([table, table.assign(model="another")]))

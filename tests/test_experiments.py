@@ -86,7 +86,7 @@ def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
     changed += [Run(model, 0, 0, start=1), Run(faster, 0, 0), Run(strict, 0, 0), Run(model, 0, 0)]
 
     def name(run, of=setting):
-        return experiments._named(run, of)[0]
+        return experiments._name(run, of)
 
     names = {name(run) for run in changed}
     names |= {name(changed[-1], replace(setting, digits=digits)), name(changed[-1], replace(setting, device="cuda"))}

@@ -1,17 +1,20 @@
-"""What is read out of a trained network, against the same done by hand."""
+"""What 05_beyond and 11_heads read out of a trained network, against the same done by hand."""
 
 from dataclasses import replace
 from itertools import permutations
 
 import pytest
 import torch
+from conftest import defined_in
 
 from helpers.data import draw_round
 from helpers.models import Architecture, build
-from helpers.probes import all_pairs, probes, refitted
 from helpers.training import Recipe, predict, train
 
 LAYERS = ({"linear": 10},)
+all_pairs = defined_in("05_beyond").all_pairs
+heads = defined_in("11_heads")
+probe, refitted = heads.probe, heads.refitted
 
 
 @pytest.fixture
@@ -72,7 +75,7 @@ def test_probes_take_the_reading_apart_from_the_comparing(digits):
     _, network = train(Architecture(LAYERS), recipe, drawn, seed=0)
     for parameter in network.head.parameters():
         torch.nn.init.zeros_(parameter)
-    found = probes(network, drawn)
+    found = probe(network, drawn)
     test = drawn["test"]
     first, second = predict(network, test.images)[1].argmax(dim=2).T
     assert found["own answer"] == pytest.approx((test.labels == 0).double().mean().item())

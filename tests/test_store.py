@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from helpers import store
+from helpers.files import UNFINISHED
 from helpers.inputs import InputError
 from helpers.runs import Trained
 
@@ -62,6 +63,6 @@ def test_a_file_that_cannot_be_read_is_no_damage(runs):
 
 def test_clear_says_what_it_removed(runs):
     write("a" * 64), write("b" * 64)
-    (runs / f"{store.UNFINISHED}x").write_text("left by a killed process")
+    (runs / f"{UNFINISHED}x").write_text("left by a killed process")
     assert store.clear().startswith("Removed 3 ")
     assert list(runs.iterdir()) == []

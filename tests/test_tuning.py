@@ -1,14 +1,18 @@
+"""The search of 08_tuning: the same points for every model, judged on validation pairs alone."""
+
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+from conftest import defined_in
 
-from helpers import runs, store, tuning
+from helpers import experiments, runs, store
 from helpers.architectures import read_models
 from helpers.experiments import run_rounds
 from helpers.inputs import InputError
-from helpers.tuning import choose, design, search, with_recipe
 
+tuning = defined_in("08_tuning")
+choose, design, search, with_recipe = tuning.choose, tuning.design, tuning.search, tuning.with_recipe
 TINY = {
     "layers": [{"linear": 10}],
     "recipe": {"optimizer": "sgd", "learning_rate": 0.1, "settings": {"momentum": 0.5}, "epochs": 3},
@@ -66,7 +70,7 @@ def test_every_model_gets_the_same_budget_at_the_same_points(models, setting, mo
 def test_a_trial_is_judged_by_the_mean_of_all_its_splits_and_rounds(models, setting):
     setting = replace(setting, rounds=2)
     table = search(models[1:], setting, 2, FOLDS)
-    tried = [with_recipe(models[1], row) for _, row in table.iterrows()]
+    tried = [with_recipe(models[1], row, "B") for _, row in table.iterrows()]
     for model, found in zip(tried, table.validation_accuracy, strict=True):
         runs_of_it = run_rounds([model], setting, FOLDS)  # three epochs: all of them are the last five
         assert len(runs_of_it) == 2 * FOLDS * 3
@@ -101,7 +105,7 @@ def test_no_test_pair_has_a_say_in_the_choice(models, setting, monkeypatch, tmp_
         table = run_rounds(*arguments)
         return table.drop(columns=[name for name in table if name.startswith("test")])
 
-    monkeypatch.setattr(tuning, "run_rounds", blind)
+    monkeypatch.setattr(experiments, "run_rounds", blind)
     assert search(models, setting, TRIALS, FOLDS).to_csv() == whole
 
 
@@ -116,7 +120,7 @@ def test_a_tuned_model_differs_in_what_was_tuned_alone(models):
     for model in models:
         own = {"learning_rate": point["learning_rate"], "batch_size": int(point["batch_size"])}
         own["settings"] = {"momentum": point["momentum"]}
-        assert with_recipe(model, point) == replace(model, recipe=replace(model.recipe, **own))
+        assert with_recipe(model, point, model.name) == replace(model, recipe=replace(model.recipe, **own))
 
 
 @pytest.mark.parametrize(
