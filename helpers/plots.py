@@ -8,7 +8,6 @@ import pandas as pd
 import seaborn as sns
 
 from helpers import effects
-from helpers.digits import CLASSES
 
 WIDTH = 7.2  # inches, of a wide figure, which a phone scrolls
 COLUMN = 5.0  # inches, of a figure as wide as the text: a phone shows it whole, with letters that can be read
@@ -133,36 +132,6 @@ def zero(ax: plt.Axes, margin: float = 0) -> plt.Axes:
     return ax
 
 
-def specification_curve(table: pd.DataFrame, choices: list[str], names: list[str]) -> plt.Figure:
-    """Effects in every reading, sorted by the first of `names`, and below which choices each reading makes.
-
-    `table` has one row per reading and round, with the columns `choices` and the effects `names` (shares of 1).
-    """
-    means = table.groupby(choices, sort=False)[names].mean()
-    order = means.sort_values(names[0]).index
-    levels = [(choice, level) for choice in choices for level in dict.fromkeys(table[choice])]
-    ratios = {"height_ratios": [*[2.2] * len(names), 0.2 * len(levels)]}
-    size = (WIDTH, 1.5 * len(names) + 0.2 * len(levels) + 0.6)
-    figure, axes = plt.subplots(len(names) + 1, 1, figsize=size, sharex=True, gridspec_kw=ratios)
-    grouped = table.groupby(choices, sort=False)
-    for ax, name in zip(axes, names, strict=False):
-        for place, reading in enumerate(order):
-            dots(ax, place, 100 * grouped.get_group(reading)[name], style(name), 0.0)
-        for line in ax.lines if len(order) > 20 else []:  # else they would hide each other
-            line.set_markersize(0.6 * line.get_markersize())
-        ax.axhline(0, color="0.2", linewidth=1)
-        ax.set(ylabel=f"{name}\n(points)", xlim=(-0.8, len(order) - 0.2))
-        ax.grid(axis="x", visible=False)
-    for row, (choice, level) in enumerate(levels):
-        places = [place for place, reading in enumerate(order) if reading[choices.index(choice)] == level]
-        axes[-1].plot(places, [-row] * len(places), "s", color=GREY, markersize=4)
-    axes[-1].set_yticks([-row for row in range(len(levels))], [f"{choice}: {level}" for choice, level in levels])
-    axes[-1].tick_params(axis="y", labelsize="x-small")
-    axes[-1].set_xticks([])
-    axes[-1].set(xlabel="readings, sorted by the effect of " + names[0], ylim=(-len(levels) + 0.4, 0.6))
-    return figure
-
-
 def by_size(values: dict, ax: plt.Axes, size: str, unit: str = "percentage points") -> plt.Axes:
     """A paired effect against a size, {series: {size: one number a round}}, the series side by side on a log axis."""
     ticks = sorted({tick for series in values.values() for tick in series})
@@ -214,31 +183,3 @@ def four_curves(table: pd.DataFrame) -> plt.Figure:
         ax.set_xlabel("")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
     return figure
-
-
-# ---------------------------------------------------------------------------------------------------------- answers
-
-
-def class_scores(tables: dict[str, np.ndarray], axes) -> None:
-    """Scores over the 10×10 combinations of classes, [first, second], one panel each; above 0: first ≤ second."""
-    for ax, (name, scores) in zip(axes, tables.items(), strict=True):
-        most = np.abs(scores).max()
-        ax.imshow(scores, cmap="PuOr", vmin=-most, vmax=most, origin="upper")
-        wrong = (scores > 0) != np.triu(np.ones((CLASSES, CLASSES), bool))
-        ax.plot(*np.nonzero(wrong)[::-1], "x", color="black", markersize=4)
-        ax.set(title=name, xlabel="second digit", xticks=range(CLASSES), yticks=range(CLASSES))
-        ax.grid(False)
-    axes[0].set_ylabel("first digit")
-
-
-def spread(groups, values, ax: plt.Axes) -> plt.Axes:
-    """How scores spread in each group, e.g. for each difference of the two digits: median, half and nine tenths."""
-    quantiles = pd.Series(values).groupby(np.asarray(groups)).quantile([0.05, 0.25, 0.5, 0.75, 0.95]).unstack()
-    colour = _COLOURS[0]
-    ax.fill_between(quantiles.index, quantiles[0.05], quantiles[0.95], color=colour, alpha=0.2, linewidth=0)
-    ax.fill_between(quantiles.index, quantiles[0.25], quantiles[0.75], color=colour, alpha=0.4, linewidth=0)
-    ax.plot(quantiles[0.5], color=colour)
-    ax.axhline(0, color="0.2", linewidth=1)
-    ax.axvline(-0.5, color="0.2", linewidth=1, linestyle=":")
-    ax.set(xlabel="second digit less first", xticks=range(-9, 10, 3))
-    return ax

@@ -5,8 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import defined_in
 
 from helpers import effects, pictures, plots
+
+heads = defined_in("11_heads")
 
 
 @pytest.fixture
@@ -51,7 +54,9 @@ def test_the_specification_curve_is_sorted_and_marks_each_readings_choices():
         for norm, drop, gain in (("both", "none", 0.03), ("both", "all", 0.01), ("first", "none", 0.02))
         for r in range(5)
     ]
-    figure = plots.specification_curve(pd.DataFrame(rows), ["norm", "dropout"], ["weight sharing", "auxiliary loss"])
+    figure = defined_in("12_readings").specification_curve(
+        pd.DataFrame(rows), ["norm", "dropout"], ["weight sharing", "auxiliary loss"]
+    )
     sharing, auxiliary, choices = figure.axes
     assert {(0, 1), (1, 2), (2, 3)} <= places(sharing)
     assert {(0, -1), (1, -2), (2, -3)} <= places(auxiliary, "^")
@@ -70,12 +75,12 @@ def test_an_effect_stands_at_its_size(ax):
 def test_wrong_cells_of_the_class_scores_are_crossed_out(ax):
     scores = np.where(np.triu(np.ones((10, 10), bool)), 1.0, -1.0)
     scores[7, 2], scores[3, 3] = 0.5, -0.5
-    plots.class_scores({"linear": scores}, [ax])
+    heads.class_scores({"linear": scores}, [ax])
     assert places(ax, "x") == {(2, 7), (3, 3)}  # second digit across, first digit down
 
 
 def test_the_spread_of_a_group_is_its_median_and_its_middle(ax):
-    plots.spread(np.repeat([0, 1], 101), np.concatenate([np.arange(101), np.full(101, 7)]), ax)
+    heads.spread(np.repeat([0, 1], 101), np.concatenate([np.arange(101), np.full(101, 7)]), ax)
     assert ax.lines[0].get_ydata().tolist() == [50, 7]
     assert [sorted({y for x, y in band.get_paths()[0].vertices if x == 0}) for band in ax.collections] == [
         [5, 95],
