@@ -27,6 +27,7 @@ from pygments.formatters import HtmlFormatter
 from helpers import published
 from helpers.files import read_yaml
 from helpers.inputs import ROOT, InputError, known_keys, one_of, writable_folder
+from helpers.kernels import ForkedKernelManager
 from helpers.sources import load_digits
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -144,6 +145,7 @@ def _run_notebook(run: NotebookRun, parameters: dict, folder: Path):
             progress_bar=False,
             stderr_file=_Log(run.name),
             extra_arguments=["--log-level=50"],  # the kernel's own warnings would drown the progress
+            **({"kernel_manager_class": ForkedKernelManager} if sys.platform == "linux" else {}),
         )
         return run, notebook, ""
     except papermill.PapermillExecutionError as error:
