@@ -63,7 +63,7 @@ def test_every_import_is_declared():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for name in {name.split(".")[0] for name in names} - sys.stdlib_module_names - OURS:
-                assert {provider.lower() for provider in providers[name]} & allowed, (path.name, name)
+                assert {provider.lower().replace("_", "-") for provider in providers[name]} & allowed, (path.name, name)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
