@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -245,6 +246,7 @@ def _page(plan: dict, plan_name: str, source: str, commit: str, sections: list[d
 
 def main(arguments: list[str]) -> int:
     """PLAN [FOLDER]: build the report of a plan, into report/ or the folder."""
+    warnings.filterwarnings("ignore", message=".*tasks.* were still")  # joblib's, where a notebook fails
     try:
         print(f"Written: {build_report(*map(Path, arguments[:2]))}")
     except InputError as error:
