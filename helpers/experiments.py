@@ -4,10 +4,7 @@ Runs are independent, each in one thread of its own process: on one core, on all
 """
 
 import os
-import signal
 import sys
-import threading
-import time
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +18,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from tqdm import tqdm
 
-from helpers import fingerprint, store
+from helpers import fingerprint, store, workers
 from helpers.data import Pairs
 from helpers.digits import Digits
 from helpers.inputs import ROOT, InputError, Interrupted, is_live, one_of, whole_number
@@ -235,20 +232,8 @@ def _workers(cluster: str, jobs: int) -> Iterator[Parallel]:
             yield Parallel(n_jobs=-1, **options)
     else:
         # The workers stay for the next list of runs, unless this one ends early.
-        with parallel_config(backend="loky", initializer=_begin_worker, initargs=(os.getpid(),)):
+        with parallel_config(backend="loky", initializer=workers.begin, initargs=(os.getpid(),)):
             yield Parallel(n_jobs=jobs, **options)
-
-
-def _begin_worker(parent: int) -> None:
-    """In a worker: leave Ctrl-C to the process that gives out the work, and end when that is gone, even if killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _dask_client(address: str):

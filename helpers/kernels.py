@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 
 from jupyter_client import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
@@ -58,11 +59,17 @@ class _Child:
         self.send_signal(signal.SIGKILL)
 
 
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()  # not the fork server, which lives as long as one of its forks
+    os._exit(1)
+
+
 def _serve(arguments: list[str], folder: str | None, environment: dict) -> None:
     """In the forked process: be a kernel."""
     from ipykernel import kernelapp
 
     os.setsid()  # as a kernel that is started by itself: Ctrl-C in the terminal is for who runs the notebooks
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ |= environment
     if folder:
         os.chdir(folder)

@@ -21,11 +21,12 @@ import nbformat
 import papermill
 from bs4 import BeautifulSoup
 from jinja2 import Environment, FileSystemLoader
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from helpers import published
+from helpers import published, workers
 from helpers.files import read_yaml
 from helpers.inputs import ROOT, InputError, known_keys, one_of, writable_folder
 from helpers.kernels import ForkedKernelManager
@@ -125,7 +126,8 @@ def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
         given = {"plan": plan, "source": source, "output": str(building / "tables" / run.name if again else building)}
         work.append(delayed(_run_notebook)(run, run.parameters | given, building / "notebooks"))
     at_once = 1 if any(run.after_all for run in runs) else AT_ONCE  # they are short, and may read each other's tables
-    finished = Parallel(n_jobs=at_once, return_as="generator_unordered")(work)
+    with parallel_config(backend="loky", initializer=workers.begin, initargs=(os.getpid(),)):
+        finished = Parallel(n_jobs=at_once, return_as="generator_unordered")(work)
     try:
         for run, notebook, failure in finished:
             if failure:
@@ -149,6 +151,8 @@ def _run_notebook(run: NotebookRun, parameters: dict, folder: Path):
             **({"kernel_manager_class": ForkedKernelManager} if sys.platform == "linux" else {}),
         )
         return run, notebook, ""
+    except DeadKernelError:
+        return run, None, f"{run.notebook}: its kernel died, perhaps for want of memory; all finished runs are kept."
     except papermill.PapermillExecutionError as error:
         if error.ename in ("KeyboardInterrupt", "Interrupted"):
             return run, None, "KeyboardInterrupt"
