@@ -16,10 +16,7 @@ from helpers import report
 from helpers.inputs import ROOT
 from helpers.kernels import ForkedKernelManager
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere kernels start anew"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="elsewhere kernels start anew")]
 
 
 def run(*cells: str, folder=ROOT) -> list:
