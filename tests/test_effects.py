@@ -170,7 +170,7 @@ def test_epochs_to_where_the_rounds_worst_model_ends():
 
 def test_calibration_counts_every_answer_once_in_the_bin_of_its_confidence():
     said = pd.DataFrame({"probability": [0.0, 0.02, 1.0, 0.97, 0.5, 0.42], "right": [1, 1, 1, 0, 0, 1]})
-    table = calibration(said)
+    table = calibration(said, bins=10)
     assert table.pairs.tolist() == [1, 1, 4]
     assert table.confidence.iloc[-1] == pytest.approx((1 + 0.98 + 1 + 0.97) / 4)
     assert table.accuracy.iloc[-1] == 0.75
