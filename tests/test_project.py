@@ -76,6 +76,7 @@ def test_notebooks_are_committed_clean(path):
             assert cell.outputs == []
             assert cell.execution_count is None
             assert len([line for line in cell.source.splitlines() if line.strip()]) <= 20
+        assert max(map(len, cell.source.splitlines())) <= 110, cell.source
         assert "papermill" not in cell.metadata
 
 
