@@ -146,8 +146,11 @@ def _train(missing: dict[str, Run], setting: Setting) -> None:
     bar = {"total": len(missing), "unit": " runs", "leave": False}
     if not watched:  # a line of a log every ten seconds at most
         bar |= {"mininterval": 10, "bar_format": "{n_fmt} of {total_fmt} runs, {rate_fmt}, {remaining} left"}
-    with _workers(setting.cluster, jobs) as parallel, warnings.catch_warnings():
+    # This machine's workers stay for the next list of runs, unless this one ends early.
+    here = {"backend": "loky", "initializer": workers.begin, "initargs": (os.getpid(),)}
+    with _cluster(setting.cluster) if setting.cluster else parallel_config(**here), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
+        parallel = Parallel(n_jobs=-1 if setting.cluster else jobs, return_as="generator_unordered", batch_size=1)
         work = parallel(
             delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device) for name, run in missing.items()
         )
@@ -178,25 +181,16 @@ def _train_named(name: str, *arguments) -> tuple[str, Trained]:
 
 
 @contextmanager
-def _workers(cluster: str, jobs: int) -> Iterator[Parallel]:
-    """joblib's Parallel on this machine's cores or on a Dask cluster."""
-    options = {"return_as": "generator_unordered", "batch_size": 1}
-    if cluster:
-        with _dask_client(cluster), parallel_config(backend="dask"):
-            yield Parallel(n_jobs=-1, **options)
-    else:
-        # The workers stay for the next list of runs, unless this one ends early.
-        with parallel_config(backend="loky", initializer=workers.begin, initargs=(os.getpid(),)):
-            yield Parallel(n_jobs=jobs, **options)
-
-
-def _dask_client(address: str):
+def _cluster(address: str) -> Iterator[None]:
+    """Where joblib's work goes to a Dask cluster. Raises InputError where there is none."""
     try:
         from distributed import Client
 
-        return Client(address, timeout="10s")
-    except ImportError:
-        why = "Dask is not installed; install this project with its extra [cluster]"
-    except (OSError, ValueError, TimeoutError):
+        client = Client(address, timeout="10s")
+    except (ImportError, OSError, ValueError) as error:
         why = "no Dask scheduler answers there; allowed is an address such as tcp://127.0.0.1:8786"
-    raise InputError(f"cluster: {address!r} was given, but {why}.")
+        if isinstance(error, ImportError):
+            why = "Dask is not installed; install this project with its extra [cluster]"
+        raise InputError(f"cluster: {address!r} was given, but {why}.") from None
+    with client, parallel_config(backend="dask"):
+        yield
