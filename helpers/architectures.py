@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 from helpers.files import read_yaml
 from helpers.inputs import ROOT, known_keys, one_of, whole_number
-from helpers.models import Architecture, build, entry_of
+from helpers.models import Architecture, build
 from helpers.runs import Model
 from helpers.training import Recipe
 
@@ -63,29 +63,7 @@ def find_model(models: list[Model], name: str) -> Model:
 
 def labelled(models: Iterable[Model], name: str, value: str) -> list[Model]:
     """The models with a further column `name` in their table, and its value behind their names."""
-    return [_variant(model, f", {value}", {name: value}) for model in models]
-
-
-def first_report_layers(
-    norm: str = "both", dropout: str = "both", kind: str = "spatial_dropout", units: tuple[int, ...] = (20,)
-) -> tuple:
-    """The sub-network of the first report's M1 to M4 (of M5: units 40 and 20) in a reading of it.
-
-    `norm` and `dropout` stand behind the "first" convolution, the "second" or "both"; dropout also behind "none". The
-    one batch normalisation is the same layer in both places and in both sub-networks, as the parameter counts ask for.
-    """
-
-    def behind(which: str, place: str, layer) -> list:
-        return [layer] if which in (place, "both") else []
-
-    batch_norm = {"batch_norm": {"name": "norm", "common": True}}
-    layers = [{"conv2d": {"channels": 16, "kernel": 3}}, *behind(norm, "first", batch_norm), "relu"]
-    layers += [*behind(dropout, "first", {kind: 0.5}), {"conv2d": {"channels": 16, "kernel": 2}}]
-    layers += [*behind(norm, "second", batch_norm), "relu", {"max_pool": {"kernel": 2, "stride": 1}}]
-    layers += [*behind(dropout, "second", {kind: 0.5})]
-    for count in units:
-        layers += [{"linear": count}, "relu"]
-    return (*layers, {"linear": 10})
+    return [variant(model, f", {value}", {name: value}) for model in models]
 
 
 def vary(model: Model, name: str, values: Iterable) -> list[Model]:
@@ -94,36 +72,11 @@ def vary(model: Model, name: str, values: Iterable) -> list[Model]:
     Raises InputError where a value is not allowed.
     """
     return [
-        _variant(model, f" {value:g}", {name: value}, recipe=replace(model.recipe, **{name: value})) for value in values
+        variant(model, f" {value:g}", {name: value}, recipe=replace(model.recipe, **{name: value})) for value in values
     ]
 
 
-def with_pairs(models: Iterable[Model], numbers: Iterable[int]) -> list[Model]:
-    """Every model with each number of training pairs a round."""
-    return [_variant(model, f" {n:g}", {}, pairs=whole_number("pairs", n, 1)) for model in models for n in numbers]
-
-
-def with_widths(models: Iterable[Model], widths: Iterable[int]) -> list[Model]:
-    """Every model with so many units or channels in each layer but the last, as a column `width` of the table."""
-    variants = []
-    for model in models:
-        for width in widths:
-            network = replace(model.architecture, layers=_widened(model.architecture.layers, width))
-            build(network)  # a width at fault is refused here
-            variants.append(_variant(model, f" {width:g}", {"width": width}, architecture=network))
-    return variants
-
-
-def _variant(model: Model, suffix: str, labels: dict, **parts) -> Model:
+def variant(model: Model, suffix: str, labels: dict, **parts) -> Model:
+    """The model with other `parts` and further labels; a column `network` keeps the name that `suffix` goes behind."""
     labels = model.labels | {"network": model.name} | labels
     return replace(model, name=f"{model.name}{suffix}", labels=labels, **parts)
-
-
-def _widened(layers: tuple, width: int) -> tuple:
-    sized = []
-    for layer in layers[:-1]:
-        kind, settings = entry_of(layer)
-        size = {"conv1d": "channels", "conv2d": "channels", "linear": "units"}.get(kind)
-        wider = settings | {size: width} if isinstance(settings, dict) else width  # in the form in which it was given
-        sized.append({kind: wider} if size else layer)
-    return (*sized, layers[-1])

@@ -7,9 +7,10 @@ import io
 from base64 import b64encode
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from jinja2 import Environment, FileSystemLoader
+from PIL import Image
 from torch import Tensor, nn
 
 from helpers.data import Pairs
@@ -23,31 +24,37 @@ SIMPLE = {nn.ReLU: "relu", GlobalMaxPool: "global_max_pool", GlobalAveragePool: 
 KNOWN_HEADS = ("linear", "linear_probabilities", "order")
 
 
-def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: float, still: str = "") -> str:
+def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: float) -> str:
     """An HTML fragment in which the reader draws two digits or picks some of `pairs` and sees what networks say.
 
     `pairs` [B, 2, 14, 14] are standardised by `mean` and `deviation` (of pixels from 0 to 255), those of training.
-    `still` is the data URI of a picture that stands there without JavaScript; empty: one is drawn. Raises InputError in
-    one sentence for a network that the page cannot compute.
+    Without JavaScript one pair is shown and told. Raises InputError in one sentence for a network that the page cannot
+    compute.
     """
     if pairs.images.shape[1] != 2:
         raise InputError(f"pairs: examples of {pairs.images.shape[1]} images were given, allowed are pairs.")
     given = [{"name": name, **_described(name, network)} for name, network in networks.items()]
-    missed = {}  # by the networks whose head is learnt
-    for name in (network["name"] for network in given if network["head"] != "order"):
-        comparison, digits = predict(networks[name], pairs.images)
-        missed[name] = (digits.argmax(dim=2) == pairs.digits).all(dim=1) & (comparison.argmax(dim=1) != pairs.labels)
+    named, right, missed = {}, {}, {}
+    for name, network in networks.items():
+        comparison, digits = predict(network, pairs.images)
+        named[name], right[name] = digits.argmax(dim=2), comparison.argmax(dim=1) == pairs.labels
+        if not isinstance(network.head, HEADS["order"]):  # the head is learnt
+            missed[name] = (named[name] == pairs.digits).all(dim=1) & ~right[name]
     wanted = {i for wrong in missed.values() for i in wrong.nonzero().flatten().tolist()[:MISSED]}
     others = [i for i in range(len(pairs)) if i not in wanted]
     chosen = sorted([*wanted, *others[: max(0, OFFERED - len(wanted))]])
-    pictures = _base64((pairs.images[chosen] * deviation + mean).round().clamp(0, 255), "u1")
+    pictures = (pairs.images[chosen] * deviation + mean).round().clamp(0, 255)
     data = {"networks": given, "mean": float(mean), "deviation": float(deviation), "strict": pairs.strict}
-    data |= {"numbers": chosen, "pictures": pictures, "digits": pairs.digits[chosen].tolist()}
+    data |= {"numbers": chosen, "pictures": _base64(pictures, "u1"), "digits": pairs.digits[chosen].tolist()}
     data["missed"] = {name: wrong[chosen].nonzero().flatten().tolist() for name, wrong in missed.items()}
-    shown = chosen[next((index for indices in data["missed"].values() for index in indices), 0)]  # as the page begins
-    still = still or _still(networks, pairs, shown)
+    shown = next((index for indices in data["missed"].values() for index in indices), 0)  # as the page begins
+    still = io.BytesIO()
+    Image.fromarray(255 - np.hstack(pictures[shown].numpy().astype("u1"))).save(still, "png")
+    said = {name: (named[name][chosen[shown]].tolist(), bool(right[name][chosen[shown]])) for name in networks}
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True)
-    return pages.get_template("demo.html.j2").render(data=data, still=still, classes=range(CLASSES))
+    return pages.get_template("demo.html.j2").render(
+        data=data, classes=range(CLASSES), shown=shown, said=said, still=b64encode(still.getvalue()).decode()
+    )
 
 
 @torch.no_grad()
@@ -87,27 +94,6 @@ def _layer(name: str, module: nn.Module, shape) -> tuple:
         case nn.ReLU() | GlobalMaxPool() | GlobalAveragePool() | nn.Dropout() | nn.Dropout1d() | nn.Dropout2d():
             return ({"kind": SIMPLE[type(module)]} if type(module) in SIMPLE else None,)
     raise InputError(f"{name}: the layer {module} was given, which the page cannot compute.")
-
-
-def _still(networks: dict[str, Network], pairs: Pairs, index: int) -> str:
-    """One pair as a picture: both digits, and what each network reads and answers."""
-    ratios = [1, 1] + [2] * len(networks)
-    figure, axes = plt.subplots(1, len(ratios), figsize=(7.2, 1.9), width_ratios=ratios, layout="constrained")
-    for ax, image, name in zip(axes, pairs.images[index], ("first", "second"), strict=False):
-        ax.imshow(image, cmap="gray_r")
-        ax.set_title(f"{name} digit", fontsize=9)
-        ax.axis("off")
-    for ax, (name, network) in zip(axes[2:], networks.items(), strict=True):
-        comparison, digits = predict(network, pairs.images[[index]])
-        for place, probabilities in zip((-0.2, 0.2), digits[0].softmax(1), strict=True):
-            ax.bar(torch.arange(CLASSES) + place, probabilities, width=0.4)
-        answer = "yes" if comparison[0].argmax() else "no"
-        ax.set_title(f"{name}: first {'<' if pairs.strict else '≤'} second? {answer}", fontsize=9)
-        ax.set(xticks=range(CLASSES), yticks=[], ylim=(0, 1))
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, facecolor="white", metadata={"Software": None})
-    plt.close(figure)
-    return f"data:image/png;base64,{b64encode(picture.getvalue()).decode()}"
 
 
 def _base64(values: Tensor, kind: str) -> str:

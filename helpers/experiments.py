@@ -25,7 +25,6 @@ from helpers.inputs import ROOT, InputError, Interrupted, is_live, one_of, whole
 from helpers.models import Network, build, count_parameters
 from helpers.runs import Model, Run, Trained, train_run
 from helpers.sources import load_digits
-from helpers.training import predict
 
 DEVICES = ("cpu", "cuda", "mps", "auto")
 PUBLISHED = ROOT / "data" / "results"
@@ -87,71 +86,26 @@ def run_rounds(
     return pd.concat(tables, ignore_index=True)
 
 
-def trained(models: Iterable[Model], setting: Setting, round: int = 0) -> tuple[dict[str, Network], dict[str, Pairs]]:
-    """The networks of one round after their last epoch, by the models' names, and the round's pairs (of the last)."""
-    runs = [Run(model, setting.seed, round) for model in models]
-    networks = {run.model.name: network for run, network in zip(runs, _networks(runs, setting), strict=True)}
-    return networks, runs[-1].pairs(setting.digits)
-
-
-def trained_rounds(model: Model, setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
-    """A model's network of every round, trained all at once, and the round's pairs."""
-    runs = _rounds_of(model, setting)
-    return zip(_networks(runs, setting), (run.pairs(setting.digits) for run in runs), strict=True)
-
-
-def _rounds_of(model: Model, setting: Setting) -> list[Run]:
-    return [Run(model, setting.seed, r) for r in range(setting.rounds)]
-
-
-def _networks(runs: list[Run], setting: Setting) -> Iterator[Network]:
+def trained(model: Model, setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
+    """A model's network of every round after its last epoch, trained all at once, and the round's pairs."""
+    runs = [Run(model, setting.seed, r) for r in range(setting.rounds)]
     for run, (_, _, weights) in zip(runs, finish(runs, setting, weights=True), strict=True):
         network = build(run.model.architecture)
         network.load_state_dict(weights)
-        yield network.eval()
-
-
-def predictions(model: Model, setting: Setting) -> pd.DataFrame:
-    """What the trained networks of all rounds say of their test pairs, one row per pair.
-
-    Columns: `model`, `round`, `run`, `pair`, `first` and `second` (classes), `label`, `probability` (of label 1),
-    `right`, `named_first` and `named_second` (the classes that the digits' logits name), and `swapped`, the probability
-    of label 1 with the two images exchanged.
-    """
-    runs = {_name(run, setting)[:SHORT]: run for run in _rounds_of(model, setting)}
-    known, tables = published("pair"), []
-    fresh = _networks([run for name, run in runs.items() if name not in known], setting)
-    for name, run in runs.items():
-        rows = known[name] if name in known else _predicted(next(fresh), run.pairs(setting.digits)["test"])
-        tables.append(pd.DataFrame({"model": model.name, "round": run.round, "run": name, **rows}))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _predicted(network: Network, test: Pairs) -> pd.DataFrame:
-    comparison, digits = predict(network, test.images)
-    swapped, _ = predict(network, test.images.flip(1))
-    named, probability = digits.argmax(dim=2), comparison.softmax(dim=1)[:, 1]
-    columns = {"pair": range(len(test)), "first": test.digits[:, 0], "second": test.digits[:, 1], "label": test.labels}
-    columns |= {"probability": probability.double(), "right": comparison.argmax(dim=1) == test.labels}
-    columns |= {"named_first": named[:, 0], "named_second": named[:, 1]}
-    return pd.DataFrame(columns | {"swapped": swapped.softmax(dim=1)[:, 1].double()}).round(6)
+        yield network.eval(), run.pairs(setting.digits)
 
 
 # ------------------------------------------------------------------------------------------------- finished runs
 
 
-def _name(run: Run, setting: Setting) -> str:
-    return fingerprint.name_of(run.description(setting.digits, setting.device), run.code())
-
-
 @lru_cache
-def published(key: str) -> dict[str, pd.DataFrame]:
-    """The rows of each run in the committed tables, by its shortened name; `key` is the first column of a result."""
+def published() -> dict[str, pd.DataFrame]:
+    """The rows of each run in the committed tables, by its shortened name."""
     found = {}
     for path in sorted(PUBLISHED.glob("*.csv")):
         table = pd.read_csv(path)
-        if {"run", key} <= set(table.columns):
-            rows = table.loc[:, key:].drop(columns=["source", "plan"], errors="ignore")
+        if {"run", "epoch"} <= set(table.columns):
+            rows = table.loc[:, "epoch":].drop(columns=["source", "plan"], errors="ignore")
             for name, part in rows.groupby(table.run):
                 found.setdefault(name, part.dropna(axis=1, how="all").reset_index(drop=True))
     return found
@@ -162,10 +116,10 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
 
     The published have no weights; they are trained where `weights` are wanted.
     """
-    names = [_name(run, setting) for run in runs]
+    names = [fingerprint.name_of(run.description(setting.digits, setting.device), run.code()) for run in runs]
     found, taken, missing = {}, 0, {}
     for name, run in dict(zip(names, runs, strict=True)).items():
-        rows = None if weights else published("epoch").get(name[:SHORT])
+        rows = None if weights else published().get(name[:SHORT])
         if rows is not None and rows.epoch.tolist() == run.model.recipe.epochs_measured():
             found[name], taken = (rows, None), taken + 1
         elif stored := store.read(name):
@@ -192,8 +146,11 @@ def _train(missing: dict[str, Run], setting: Setting) -> None:
     bar = {"total": len(missing), "unit": " runs", "leave": False}
     if not watched:  # a line of a log every ten seconds at most
         bar |= {"mininterval": 10, "bar_format": "{n_fmt} of {total_fmt} runs, {rate_fmt}, {remaining} left"}
-    with _workers(setting.cluster, jobs) as parallel, warnings.catch_warnings():
+    # This machine's workers stay for the next list of runs, unless this one ends early.
+    here = {"backend": "loky", "initializer": workers.begin, "initargs": (os.getpid(),)}
+    with _cluster(setting.cluster) if setting.cluster else parallel_config(**here), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
+        parallel = Parallel(n_jobs=-1 if setting.cluster else jobs, return_as="generator_unordered", batch_size=1)
         work = parallel(
             delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device) for name, run in missing.items()
         )
@@ -224,25 +181,16 @@ def _train_named(name: str, *arguments) -> tuple[str, Trained]:
 
 
 @contextmanager
-def _workers(cluster: str, jobs: int) -> Iterator[Parallel]:
-    """joblib's Parallel on this machine's cores or on a Dask cluster."""
-    options = {"return_as": "generator_unordered", "batch_size": 1}
-    if cluster:
-        with _dask_client(cluster), parallel_config(backend="dask"):
-            yield Parallel(n_jobs=-1, **options)
-    else:
-        # The workers stay for the next list of runs, unless this one ends early.
-        with parallel_config(backend="loky", initializer=workers.begin, initargs=(os.getpid(),)):
-            yield Parallel(n_jobs=jobs, **options)
-
-
-def _dask_client(address: str):
+def _cluster(address: str) -> Iterator[None]:
+    """Where joblib's work goes to a Dask cluster. Raises InputError where there is none."""
     try:
         from distributed import Client
 
-        return Client(address, timeout="10s")
-    except ImportError:
-        why = "Dask is not installed; install this project with its extra [cluster]"
-    except (OSError, ValueError, TimeoutError):
+        client = Client(address, timeout="10s")
+    except (ImportError, OSError, ValueError) as error:
         why = "no Dask scheduler answers there; allowed is an address such as tcp://127.0.0.1:8786"
-    raise InputError(f"cluster: {address!r} was given, but {why}.")
+        if isinstance(error, ImportError):
+            why = "Dask is not installed; install this project with its extra [cluster]"
+        raise InputError(f"cluster: {address!r} was given, but {why}.") from None
+    with client, parallel_config(backend="dask"):
+        yield

@@ -1,8 +1,7 @@
 """Files that people write, read with one sentence for what is wrong; files of ours, written whole or not at all."""
 
-import os
-import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 import yaml
 
@@ -32,13 +31,9 @@ def read_yaml(name: str, given, shipped: Path) -> tuple[Path, object]:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, whenever the process is killed and whoever writes the same at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=UNFINISHED, delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    unfinished = path.with_name(f"{UNFINISHED}{uuid4()}")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -2,14 +2,20 @@
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 
 from jupyter_client import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
-IMPORTED = ["ipykernel.kernelapp", "helpers", "helpers.output", "helpers.architectures"]  # and all that these import
+IMPORTED = [
+    "ipykernel.kernelapp",
+    "helpers.kernels",
+    "helpers.output",
+    "helpers.architectures",
+]  # and what these import
+# Python's own fork server, one for each process that runs notebooks; elsewhere kernels start anew.
+FORKS = multiprocessing.get_context("forkserver" if sys.platform == "linux" else None)
 
 
 class ForkedKernelManager(AsyncKernelManager):
@@ -21,47 +27,29 @@ class ForkedKernelManager(AsyncKernelManager):
 
 
 class _Forked(LocalProvisioner):
-    """Starts a kernel by a fork of Python's own fork server, one for each process that runs notebooks."""
-
     async def launch_kernel(self, cmd: list[str], **options):
         os.environ["MPLBACKEND"] = options["env"]["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(IMPORTED)
-        arguments = cmd[cmd.index("-f") :]
-        process = context.Process(target=_serve, args=(arguments, options.get("cwd"), options["env"]))
-        process.start()
-        self.process, self.pid, self.pgid = _Child(process), process.pid, process.pid
+        FORKS.set_forkserver_preload(IMPORTED)
+        self.process = _Kernel(args=(cmd[cmd.index("-f") :], options.get("cwd"), options["env"]), target=_serve)
+        self.process.start()
+        self.pid = self.pgid = self.process.pid
         return self.connection_info
 
 
-class _Child:
-    """What a kernel's manager asks of a subprocess, asked of a process of multiprocessing."""
+class _Kernel(FORKS.Process):
+    """A process that answers to what a kernel's manager asks of a subprocess."""
 
     stdin = stdout = stderr = None
 
-    def __init__(self, process):
-        self.process = process
-
     def poll(self) -> int | None:
-        return self.process.exitcode
+        return self.exitcode
 
     def wait(self) -> int | None:
-        self.process.join()
-        return self.process.exitcode
+        self.join()
+        return self.exitcode
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.process.pid, number)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()  # not the fork server, which lives as long as one of its forks
-    os._exit(1)
+        os.kill(self.pid, number)
 
 
 def _serve(arguments: list[str], folder: str | None, environment: dict) -> None:
@@ -75,3 +63,8 @@ def _serve(arguments: list[str], folder: str | None, environment: dict) -> None:
         os.chdir(folder)
     sys.argv = ["ipykernel_launcher", *arguments]
     kernelapp.launch_new_instance()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()  # not the fork server, which lives as long as one of its forks
+    os._exit(1)

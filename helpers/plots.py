@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.patches import FancyBboxPatch
 
 from helpers import effects
 
@@ -132,24 +133,6 @@ def zero(ax: plt.Axes, margin: float = 0) -> plt.Axes:
     return ax
 
 
-def by_size(values: dict, ax: plt.Axes, size: str, unit: str = "percentage points") -> plt.Axes:
-    """A paired effect against a size, {series: {size: one number a round}}, the series side by side on a log axis."""
-    ticks = sorted({tick for series in values.values() for tick in series})
-    for turn, (name, series) in enumerate(values.items()):
-        look, aside, means = style(name), 1.05 ** (turn - (len(values) - 1) / 2), []
-        for tick, numbers in series.items():
-            label = None if means else name
-            means.append(dots(ax, tick * aside, 100 * np.asarray(numbers), look, 0, label=label))
-        ax.plot([tick * aside for tick in series], means, look[2], color=look[0], linewidth=1)
-    ax.axhline(0, color="0.2", linewidth=1)
-    ax.set_xscale("log")
-    ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    ax.minorticks_off()
-    ax.set(xlabel=size, ylabel=unit)
-    ax.legend()
-    return ax
-
-
 def _note(ax: plt.Axes, text: str, at: tuple, offset: tuple, ha: str = "left", va: str = "baseline") -> None:
     ax.annotate(text, at, textcoords="offset points", xytext=offset, ha=ha, va=va, fontsize=8)
 
@@ -183,3 +166,28 @@ def four_curves(table: pd.DataFrame) -> plt.Figure:
         ax.set_xlabel("")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
     return figure
+
+
+# --------------------------------------------------------------------------------------------------------- pictures
+
+
+def pair_images(images, titles) -> plt.Figure:
+    """Examples [N, n, 14, 14] as pictures side by side, four in a row, each under its title."""
+    rows = -(-len(images) // 4)
+    figure, axes = plt.subplots(rows, 4, figsize=(COLUMN, max(1.2, rows * 0.9)), squeeze=False)
+    apart = np.pad(images, [(0, 0)] * 3 + [(0, 1)], constant_values=float(images.min()))
+    for ax, example, title in zip(axes.flat, apart, titles, strict=False):
+        ax.imshow(np.hstack(example)[:, :-1], cmap="gray_r", interpolation="nearest")
+        ax.set_title(title, fontsize=8.5)
+    for ax in axes.flat:
+        ax.axis("off")
+    return figure
+
+
+def box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, parameters: int = 1) -> None:
+    """A box of a diagram, blue where it has `parameters`; their number stands in it if there are several."""
+    look = {"boxstyle": "round,pad=0,rounding_size=0.03", "edgecolor": "#555555", "linewidth": 0.7}
+    colour = "#dbe9f6" if parameters else "#f3f3f3"
+    ax.add_patch(FancyBboxPatch((left + 0.01, bottom), width - 0.02, 0.74, facecolor=colour, **look))
+    label = f"{text}  ·  {parameters:,}" if parameters > 1 else text
+    ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=7.5)

@@ -119,7 +119,7 @@ def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
 
 
 def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
-    """Run notebooks, some at a time, and yield each with its executed notebook as soon as it is finished."""
+    """Run notebooks, some at a time, and give each with its executed notebook as soon as it is finished."""
     work = []
     for run in runs:
         again = run.name != _name_of(run.notebook, run.parameters)  # a second run of a notebook, with the same tables
@@ -127,20 +127,13 @@ def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
         work.append(delayed(_run_notebook)(run, run.parameters | given, building / "notebooks"))
     at_once = 1 if any(run.after_all for run in runs) else AT_ONCE  # they are short, and may read each other's tables
     with parallel_config(backend="loky", initializer=workers.begin, initargs=(os.getpid(),)):
-        finished = Parallel(n_jobs=at_once, return_as="generator_unordered")(work)
-    try:
-        for run, notebook, failure in finished:
-            if failure:
-                raise KeyboardInterrupt if failure == "KeyboardInterrupt" else InputError(failure)
-            yield run, notebook
-    finally:
-        finished.close()
+        return Parallel(n_jobs=at_once, return_as="generator_unordered")(work)
 
 
-def _run_notebook(run: NotebookRun, parameters: dict, folder: Path):
-    """In a process of its own: (run, executed notebook, "") or (run, None, what went wrong)."""
+def _run_notebook(run: NotebookRun, parameters: dict, folder: Path) -> tuple[NotebookRun, nbformat.NotebookNode]:
+    """In a process of its own: the notebook, executed. Raises InputError that says what went wrong in which cell."""
     try:
-        notebook = papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             NOTEBOOKS / f"{run.notebook}.ipynb",
             folder / f"{run.name}.ipynb",
             parameters,
@@ -150,15 +143,14 @@ def _run_notebook(run: NotebookRun, parameters: dict, folder: Path):
             extra_arguments=["--log-level=50"],  # the kernel's own warnings would drown the progress
             **({"kernel_manager_class": ForkedKernelManager} if sys.platform == "linux" else {}),
         )
-        return run, notebook, ""
+        return run, executed
     except DeadKernelError:
-        return run, None, f"{run.notebook}: its kernel died, perhaps for want of memory; all finished runs are kept."
+        said = f"{run.notebook}: its kernel died, perhaps for want of memory; all finished runs are kept."
     except papermill.PapermillExecutionError as error:
-        if error.ename in ("KeyboardInterrupt", "Interrupted"):
-            return run, None, "KeyboardInterrupt"
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
         # Behind papermill's own cell of given parameters: its index from 0 is its number from 1 in the notebook.
-        return run, None, f"{run.notebook}, cell {error.cell_index}: {said}"
+        said = f"{run.notebook}, cell {error.cell_index}: {said}"
+    raise InputError(said)
 
 
 class _Log(io.TextIOBase):
@@ -201,11 +193,8 @@ def _typeset(soup: BeautifulSoup) -> None:
     """Apostrophes as in print, and no line that ends between a number and its interval or its unit."""
     for text in soup.find_all(string=re.compile(r"\w'| ± |\d (%|points?\b)")):
         if not text.find_parent(["code", "pre", "script", "style"]) and not text.find_parent(class_="demo"):
-            text.replace_with(re.sub(r" ± | (?=%)|(?<=\d) (?=points?\b)", _unbroken, re.sub(r"(?<=\w)'", "’", text)))
-
-
-def _unbroken(space: re.Match) -> str:
-    return space[0].replace(" ", "\N{NO-BREAK SPACE}")
+            words = re.sub(r"(?<=\w)'", "’", text)
+            text.replace_with(re.sub(r" (?=± |%)|(?<= ±) |(?<=\d) (?=points?\b)", "\N{NO-BREAK SPACE}", words))
 
 
 def _join(sections: list[dict]) -> None:

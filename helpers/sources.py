@@ -52,14 +52,6 @@ def load_digits(source: str = "auto") -> Digits:
     )
 
 
-def held_out(digits: Digits) -> Digits:
-    """A source's training digits alone, the last sixth of them in the place of test digits: to choose on."""
-    split = len(digits.train_labels) * 5 // 6
-    parts = (digits.train_images[:split], digits.train_labels[:split])
-    rest = (digits.train_images[split:], digits.train_labels[split:])
-    return make_digits(digits.source, "training digits, a sixth of them held out", *parts, *rest)
-
-
 def _find(folder: Path) -> list[Path]:
     """The four IDX files, plain or gzipped, in `folder`, `folder/raw` or `folder/*/raw`; [] if they are not there."""
     for place in [folder, folder / "raw", *sorted(folder.glob("*/raw"))]:

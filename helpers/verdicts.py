@@ -7,10 +7,7 @@ A rule is a mapping with one of
 Everything else is undecided, so that a noisier run never makes a yes or a no easier.
 """
 
-from functools import lru_cache
-
 import numpy as np
-import pandas as pd
 import yaml
 
 from helpers.effects import Estimate, mean_interval
@@ -21,13 +18,11 @@ OF_HYPOTHESES = {YES: "confirmed", NO: "refuted", OPEN: "undecided"}
 OF_CLAIMS = {YES: "reproduced", NO: "not reproduced", OPEN: "undecided"}
 
 
-@lru_cache
 def reports() -> dict:
     """data/reports.yaml: the two reports' numbers and claims, each with its place."""
     return yaml.safe_load((ROOT / "data" / "reports.yaml").read_text())
 
 
-@lru_cache
 def hypotheses() -> dict:
     """data/hypotheses.yaml: what was registered before the published runs."""
     return yaml.safe_load((ROOT / "data" / "hypotheses.yaml").read_text())
@@ -43,40 +38,11 @@ def judge(values, rule: dict, comparisons: int = 1) -> int:
     return NO if mean + half < least or most < mean - half else OPEN
 
 
-def of_hypotheses(values: dict[str, pd.Series]) -> pd.DataFrame:
-    """One row per registered hypothesis: `id`, `chapter`, `says`, `found` (percentage points), `rounds`, `verdict`.
+def found(values, rule: dict, unit: str, digits: int = 1, comparisons: int = 1) -> tuple[str, int]:
+    """What was found (mean and interval of `values`, one a round) in words, and the verdict; "not run" without values.
 
-    `values` has each hypothesis's number of every round by its id; what is not there was not run, and is undecided. The
-    intervals are corrected for all registered hypotheses and both looks at them together.
+    `unit`: points or percent, of shares of 1 (percent with so many `digits`), or any other, of numbers as they are.
     """
-    registered, rows = hypotheses()["hypotheses"], []
-    for one in registered:
-        unit = "percent" if one.get("above", 0) > 0.5 else "points"  # an accuracy, or a difference of two
-        measured = values.get(one["id"], ())
-        found, verdict = _found(measured, one, unit, 2, len(registered) * hypotheses()["looks"])
-        row = {name: one[name] for name in ("id", "chapter", "says")}
-        rows.append(row | {"found": found, "rounds": len(measured), "verdict": OF_HYPOTHESES[verdict]})
-    return pd.DataFrame(rows)
-
-
-def of_claims(values: dict[str, pd.Series]) -> pd.DataFrame:
-    """One row per claim of the reports: `report`, `where`, `claim`, `ours` and `verdict`.
-
-    `values` has what a claim is `of`, one number a round, each compared on its own with 95 % intervals.
-    """
-    rows = []
-    for claim in reports()["claims"]:
-        for family in claim.get("families", [""]):
-            measured = values.get(claim["of"].format(family=family), ())
-            ours, verdict = _found(measured, claim, claim.get("in", "points"))
-            words = f"{family}: {claim['claim']}" if family else claim["claim"]
-            row = {"report": claim["report"], "where": claim["where"], "claim": words, "ours": ours}
-            rows.append(row | {"verdict": OF_CLAIMS[verdict]})
-    return pd.DataFrame(rows)
-
-
-def _found(values, rule: dict, unit: str, digits: int = 1, comparisons: int = 1) -> tuple[str, int]:
-    """What was found, in words, and the verdict."""
     if not len(values):
         return "not run", OPEN
     look = {"points": ("{:+.1f}", " points", 100), "percent": (f"{{:.{digits}f}}", " %", 100)}

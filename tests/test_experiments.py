@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from conftest import made_digits
+from conftest import defined_in, made_digits
 
-from helpers import experiments, store, training
+from helpers import experiments, fingerprint, store, training
 from helpers import runs as run_module
 from helpers.architectures import FOUR_WAY, labelled, read_models
-from helpers.experiments import predictions, run_rounds, trained, trained_rounds
+from helpers.experiments import run_rounds, trained
 from helpers.inputs import InputError
 from helpers.runs import Run
 
@@ -86,7 +86,7 @@ def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
     changed += [Run(model, 0, 0, start=1), Run(faster, 0, 0), Run(strict, 0, 0), Run(model, 0, 0)]
 
     def name(run, of=setting):
-        return experiments._name(run, of)
+        return fingerprint.name_of(run.description(of.digits, of.device), run.code())
 
     names = {name(run) for run in changed}
     names |= {name(changed[-1], replace(setting, digits=digits)), name(changed[-1], replace(setting, device="cuda"))}
@@ -132,10 +132,9 @@ def test_raw_pictures_are_those_of_the_source(models, setting):
 
 def test_predictions_are_what_the_networks_of_all_rounds_say(models, setting):
     model = models[3]
-    said = predictions(model, setting)
-    found = list(trained_rounds(model, setting))
+    said = defined_in("05_beyond").predictions(model, setting)
+    found = list(trained(model, setting))
     assert len(said) == 2000
-    assert said.groupby("round").run.nunique().tolist() == [1, 1]
     for (network, pairs), (_, rows) in zip(found, said.groupby("round"), strict=True):
         test = pairs["test"]
         assert (rows.right.mean(), len(rows)) == (training.evaluate(network, test)["accuracy"], 1000)
@@ -158,9 +157,9 @@ def test_three_digits_in_order_are_learnt_like_two(setting):
 
 def test_the_trained_network_is_the_one_of_the_table(models, setting):
     table = run_rounds(models, setting)
-    networks, pairs = trained(models[3:], setting, round=1)
-    last = table[(table.model == "both") & (table["round"] == 1)].iloc[-1]
-    assert training.evaluate(networks["both"], pairs["test"])["accuracy"] == last.test_accuracy
+    last = table[(table.model == "both") & (table.epoch == table.epoch.max())]
+    found = [training.evaluate(network, pairs["test"])["accuracy"] for network, pairs in trained(models[3], setting)]
+    assert found == last.test_accuracy.tolist()
 
 
 @pytest.mark.slow

@@ -3,13 +3,13 @@ from itertools import product
 
 import pytest
 import torch
+from conftest import defined_in
 from torch import nn
 
-from helpers.architectures import find_model, first_report_layers, read_models
+from helpers.architectures import find_model, read_models
 from helpers.data import in_order
 from helpers.inputs import InputError
 from helpers.models import LAYERS, Architecture, OrderHead, OuterProductHead, build, count_parameters, moved
-from helpers.pictures import _outline
 
 SMALL = ("relu", {"linear": 10})
 PARAMETERS = {"M1": 66_934, "M2": 33_504, "M3": 66_934, "M4": 33_504, "M5": 66_344}  # Table I of the first report
@@ -200,7 +200,7 @@ def test_unknown_heads_are_refused():
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_diagram_counts_what_the_network_has(models, name):
-    branches, (_, head) = _outline(models[name].architecture)
+    branches, (_, head) = defined_in("13_networks").outline(models[name].architecture)
     assert len(branches) == (1 if models[name].architecture.sharing else 2)
     assert sum(parameters for lines in branches for _, parameters in lines) + head == PARAMETERS[name]
 
@@ -246,6 +246,7 @@ def test_one_recipe_is_that_of_m4_for_all_four():
 
 
 def test_readings_of_the_first_report_have_the_parameters_of_table_one(models):
+    first_report_layers = defined_in("12_readings").first_report_layers
     assert first_report_layers() == models["M2"].architecture.layers
     assert first_report_layers(units=(40, 20)) == models["M5"].architecture.layers
     for norm, dropout in product(("first", "second", "both"), ("first", "second", "both", "none")):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import defined_in
 from scipy import stats
 
 from helpers import verdicts
@@ -93,7 +94,7 @@ def test_what_was_not_run_is_undecided_and_the_rest_is_judged_together():
     barely = rounds(0.0012, 0.001)
     assert judge(barely, {"above": 0.0}) == YES
     values = {"sharing-mlp": rounds(0.03), "sharing-conv": rounds(-0.03), "both-linear": barely}
-    table = verdicts.of_hypotheses(values | {"m6-accuracy": rounds(0.995)}).set_index("id")
+    table = defined_in("15_verdicts").of_hypotheses(values | {"m6-accuracy": rounds(0.995)}).set_index("id")
     assert table.index.tolist() == [one["id"] for one in REGISTERED]
     ids = ["sharing-mlp", "sharing-conv", "both-linear", "m6-accuracy", "head-m6"]
     assert table.verdict[ids].tolist() == ["confirmed", "refuted", "undecided", "confirmed", "undecided"]
@@ -105,7 +106,9 @@ def test_what_was_not_run_is_undecided_and_the_rest_is_judged_together():
 
 def test_a_claim_is_judged_for_each_of_its_families():
     values = {"mlp accuracy sharing": rounds(0.03), "conv accuracy sharing": rounds(-0.03)}
-    table = verdicts.of_claims(values | {"M5 less M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
+    table = (
+        defined_in("14_reports").of_claims(values | {"M5 less M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
+    )
     verdict = table.xs("second").verdict
     assert verdict["mlp: weight sharing improves accuracy"] == "reproduced"
     assert verdict["conv: weight sharing improves accuracy"] == "not reproduced"
