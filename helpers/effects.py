@@ -79,18 +79,13 @@ def share(values, digits: int = 1) -> Estimate:
 # ------------------------------------------------------------------------------------------------- tables of rounds
 
 
-def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each run's last epoch."""
-    return table[table.epoch == table.groupby(["model", "round"]).epoch.transform("max")]
-
-
 def last_epochs(table: pd.DataFrame, count: int = 5) -> pd.DataFrame:
     """The study's endpoint: each run's last row, with its measures averaged over the last `count` epochs."""
     keys = [key for key in ("model", "round", "fold", "start") if key in table]
     ends = table.groupby(keys).epoch.transform("max")
     measures = [name for name in table if name.startswith(("train_", "test_", "validation_"))]
     means = table[table.epoch > ends - count].groupby(keys, sort=False)[measures].mean()
-    return last_epoch(table).drop(columns=measures).merge(means.reset_index(), on=keys)
+    return table[table.epoch == ends].drop(columns=measures).merge(means.reset_index(), on=keys)
 
 
 def by_round(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
@@ -127,9 +122,3 @@ def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFram
         "interaction": neither - auxiliary - sharing + both,
     }
     return pd.DataFrame(found)[list(EFFECTS)]
-
-
-def differences(final: pd.DataFrame, pairs: dict[str, tuple[str, str]], metric: str = "test_accuracy") -> pd.DataFrame:
-    """For each named pair of models the first less the second, round by round: one column a pair, one row a round."""
-    values = by_round(final, metric)
-    return pd.DataFrame({name: values[first] - values[second] for name, (first, second) in pairs.items()})
