@@ -3,10 +3,12 @@
 Runs are independent, each in one thread of its own process: on one core, on all cores or on a Dask cluster.
 """
 
+import hashlib
+import inspect
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -86,9 +88,36 @@ def run_rounds(
     return pd.concat(tables, ignore_index=True)
 
 
-def trained(model: Model, setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
-    """A model's network of every round after its last epoch, trained all at once, and the round's pairs."""
-    runs = [Run(model, setting.seed, r) for r in range(setting.rounds)]
+def trained(models: list[Model], setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
+    """Each model's network of every round after its last epoch, trained all at once, and the round's pairs."""
+    return _networks([Run(model, setting.seed, r) for model in models for r in range(setting.rounds)], setting)
+
+
+def measured(name: str, models: list[Model], setting: Setting, measure: Callable, *used: Callable) -> pd.DataFrame:
+    """What `measure(network, pairs)`, a table or one row as a mapping, says of each model's trained network.
+
+    Columns: `model`, `round`, `run`, `measured_by` and those of `measure`, numbers to six places. Rows come from the
+    published table `name` where run and source text, of `measure` and of the functions `used` by it, are the same.
+    """
+    by = hashlib.sha256("".join(map(inspect.getsource, (measure, *used))).encode()).hexdigest()[:8]
+    path = PUBLISHED / f"{name}.csv"
+    known = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["run", "measured_by"])
+    known = dict(list(known[known.measured_by == by].drop(columns=["source", "plan"], errors="ignore").groupby("run")))
+    runs = [Run(model, setting.seed, r) for model in models for r in range(setting.rounds)]
+    names = [_name(run, setting)[:SHORT] for run in runs]
+    fresh = _networks([run for name, run in zip(names, runs, strict=True) if name not in known], setting)
+    tables = {}
+    for name, run in zip(names, runs, strict=True):
+        if name in known:
+            rows = known[name].drop(columns=["model", "round", "run", "measured_by"])
+        else:
+            said = measure(*next(fresh))
+            rows = said if isinstance(said, pd.DataFrame) else pd.DataFrame([said])
+        tables[run.model.name, run.round, name, by] = rows
+    return pd.concat(tables, names=["model", "round", "run", "measured_by"]).droplevel(-1).reset_index().round(6)
+
+
+def _networks(runs: list[Run], setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
     for run, (_, _, weights) in zip(runs, finish(runs, setting, weights=True), strict=True):
         network = build(run.model.architecture)
         network.load_state_dict(weights)
@@ -96,6 +125,10 @@ def trained(model: Model, setting: Setting) -> Iterator[tuple[Network, dict[str,
 
 
 # ------------------------------------------------------------------------------------------------- finished runs
+
+
+def _name(run: Run, setting: Setting) -> str:
+    return fingerprint.name_of(run.description(setting.digits, setting.device), run.code())
 
 
 @lru_cache
@@ -116,7 +149,7 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
 
     The published have no weights; they are trained where `weights` are wanted.
     """
-    names = [fingerprint.name_of(run.description(setting.digits, setting.device), run.code()) for run in runs]
+    names = [_name(run, setting) for run in runs]
     found, taken, missing = {}, 0, {}
     for name, run in dict(zip(names, runs, strict=True)).items():
         rows = None if weights else published().get(name[:SHORT])

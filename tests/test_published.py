@@ -1,11 +1,12 @@
 """The committed results: found by name, written again by nothing but their own plan, trained anew to the same bits."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from helpers import experiments, published, runs, store
+from helpers import experiments, published, runs, store, training
 from helpers.architectures import read_models
 from helpers.inputs import InputError
 
@@ -46,8 +47,43 @@ def test_what_was_published_is_not_trained_again(setting, results, monkeypatch, 
     assert again.to_csv() == table.to_csv()
     assert len(trainings) == 2
     assert "6 runs published, 0 stored, 2 trained now" in capsys.readouterr().err
-    list(experiments.trained(models[0], setting))
+    list(experiments.trained(models[:1], setting))
     assert len(trainings) == 4  # weights are in no table
+
+
+def loss_of(network, pairs):
+    return {"loss": training.evaluate(network, pairs["test"])["loss"]}
+
+
+def pairs_of(network, pairs):
+    return pd.DataFrame({"pair": range(3), "right": [True, False, True]})
+
+
+def test_what_was_published_of_a_trained_network_needs_no_training(setting, results, monkeypatch, tmp_path):
+    models = read_models(TINY)[:2]
+    table = experiments.measured("losses", models, setting, loss_of)
+    expected = [training.evaluate(n, p["test"])["loss"] for n, p in experiments.trained(models, setting)]
+    assert table.loss.tolist() == pytest.approx(expected, abs=1e-6)
+    rows = experiments.measured("pairs", models, setting, pairs_of)
+    table.assign(source="made", plan="published").to_csv(results / "losses.csv", index=False)
+    rows.to_csv(results / "pairs.csv", index=False)
+    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "empty"))
+    trainings = count_trainings(monkeypatch)
+    assert experiments.measured("losses", models, setting, loss_of).to_csv() == table.to_csv()
+    assert experiments.measured("pairs", models, setting, pairs_of).to_csv() == rows.to_csv()
+    assert not trainings
+    more = experiments.measured("losses", models, replace(setting, rounds=3), loss_of)
+    assert len(trainings) == 2  # the third round of both
+    assert more[more["round"] < 2].reset_index(drop=True).equals(table)
+
+
+def test_another_measure_is_not_given_what_was_published(setting, results, monkeypatch):
+    models = read_models(TINY)[:1]
+    table = experiments.measured("losses", models, setting, loss_of)
+    table.assign(loss=9.0).to_csv(results / "losses.csv", index=False)
+    assert (experiments.measured("losses", models, setting, loss_of).loss == 9).all()
+    # The same measure, which now uses another function, is another.
+    assert experiments.measured("losses", models, setting, loss_of, pairs_of).loss.tolist() == table.loss.tolist()
 
 
 def test_a_table_of_some_epochs_serves_no_run(setting, results, monkeypatch, tmp_path):

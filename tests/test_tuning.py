@@ -58,7 +58,7 @@ def test_the_design_lies_in_the_space_and_a_longer_one_goes_on():
 
 def test_every_model_gets_the_same_budget_at_the_same_points(models, setting, monkeypatch):
     begun = count_trainings(monkeypatch)
-    table = search(models, setting, TRIALS, FOLDS)
+    _, table = search(models, setting, TRIALS, FOLDS)
     assert table.columns.tolist() == ["model", "trial", *SPACE, "validation_accuracy"]
     assert table.groupby("model").size().to_dict() == {"A": TRIALS, "B": TRIALS}
     a, b = (rows[["trial", *SPACE]].to_numpy().tolist() for _, rows in table.groupby("model"))
@@ -69,7 +69,7 @@ def test_every_model_gets_the_same_budget_at_the_same_points(models, setting, mo
 
 def test_a_trial_is_judged_by_the_mean_of_all_its_splits_and_rounds(models, setting):
     setting = replace(setting, rounds=2)
-    table = search(models[1:], setting, 2, FOLDS)
+    _, table = search(models[1:], setting, 2, FOLDS)
     tried = [with_recipe(models[1], row, "B") for _, row in table.iterrows()]
     for model, found in zip(tried, table.validation_accuracy, strict=True):
         runs_of_it = run_rounds([model], setting, FOLDS)  # three epochs: all of them are the last five
@@ -78,27 +78,27 @@ def test_a_trial_is_judged_by_the_mean_of_all_its_splits_and_rounds(models, sett
 
 
 def test_an_interrupted_search_goes_on_and_finds_the_same(models, setting, monkeypatch, tmp_path):
-    whole = search(models, setting, TRIALS, FOLDS).to_csv()
+    whole = search(models, setting, TRIALS, FOLDS)[1].to_csv()
     monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "interrupted"))
     with monkeypatch.context() as interrupted:
         before = count_trainings(interrupted, most=4)
         with pytest.raises(KeyboardInterrupt):
             search(models, setting, TRIALS, FOLDS)
     after = count_trainings(monkeypatch)
-    assert search(models, setting, TRIALS, FOLDS).to_csv() == whole
+    assert search(models, setting, TRIALS, FOLDS)[1].to_csv() == whole
     assert (len(before), len(after)) == (4, 2 * TRIALS * FOLDS - 4)
 
 
 def test_more_trials_go_on_from_fewer(models, setting, monkeypatch):
-    first = search(models, setting, TRIALS, FOLDS)
+    _, first = search(models, setting, TRIALS, FOLDS)
     begun = count_trainings(monkeypatch)
-    more = search(models, setting, TRIALS + 2, FOLDS)
+    _, more = search(models, setting, TRIALS + 2, FOLDS)
     assert more[more.trial < TRIALS].to_csv(index=False) == first.to_csv(index=False)
     assert len(begun) == 2 * 2 * FOLDS
 
 
 def test_no_test_pair_has_a_say_in_the_choice(models, setting, monkeypatch, tmp_path):
-    whole = search(models, setting, TRIALS, FOLDS).to_csv()
+    whole = search(models, setting, TRIALS, FOLDS)[1].to_csv()
     monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "blind"))
 
     def blind(*arguments):
@@ -106,7 +106,7 @@ def test_no_test_pair_has_a_say_in_the_choice(models, setting, monkeypatch, tmp_
         return table.drop(columns=[name for name in table if name.startswith("test")])
 
     monkeypatch.setattr(experiments, "run_rounds", blind)
-    assert search(models, setting, TRIALS, FOLDS).to_csv() == whole
+    assert search(models, setting, TRIALS, FOLDS)[1].to_csv() == whole
 
 
 def test_the_best_is_chosen_for_each_model_in_their_order_and_of_equals_the_first():
