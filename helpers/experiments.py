@@ -100,9 +100,11 @@ def measured(name: str, models: list[Model], setting: Setting, measure: Callable
     published table `name` where run and source text, of `measure` and of the functions `used` by it, are the same.
     """
     by = hashlib.sha256("".join(map(inspect.getsource, (measure, *used))).encode()).hexdigest()[:8]
-    path = PUBLISHED / f"{name}.csv"
-    known = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["run", "measured_by"])
-    known = dict(list(known[known.measured_by == by].drop(columns=["source", "plan"], errors="ignore").groupby("run")))
+    path, known = PUBLISHED / f"{name}.csv", {}
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    if "measured_by" in table:
+        rows = table[table.measured_by == by].drop(columns=["source", "plan"], errors="ignore")
+        known = dict(list(rows.groupby("run")))
     runs = [Run(model, setting.seed, r) for model in models for r in range(setting.rounds)]
     names = [_name(run, setting)[:SHORT] for run in runs]
     fresh = _networks([run for name, run in zip(names, runs, strict=True) if name not in known], setting)

@@ -63,18 +63,17 @@ class Page:
         `caption` says what is shown, `alt` the same to those who cannot see it; both have places for `values`.
         `data` is the table that the figure draws, for those who want its numbers.
         """
-        picture, small, drawing = io.BytesIO(), io.BytesIO(), io.BytesIO()
-        figure.savefig(picture, format="png", dpi=200, metadata={"Software": None})
+        drawing, picture, sources = io.BytesIO(), _png(figure), ""
         figure.savefig(drawing, format="svg", metadata={"Date": None})
-        plt.close(figure)
-        # In 128 colours, at a third of the size: the report is to be sent by mail.
-        image = Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE)
-        image.save(small, "png", optimize=True, dpi=(200, 200))
-        write_whole(self.folder / "figures" / f"{name}.png", small.getvalue())
+        write_whole(self.folder / "figures" / f"{name}.png", picture)
         write_whole(self.folder / "figures" / f"{name}.svg", drawing.getvalue())
         width = min(1, figure.get_figwidth() / plots.WIDTH)
-        source = f"data:image/png;base64,{base64.b64encode(small.getvalue()).decode()}"
-        shown = f'<img src="{source}" alt="{html.escape(filled(alt, values))}" style="width: {width:.0%}">'
+        if figure.get_figwidth() <= plots.COLUMN:  # drawn once more, for a phone
+            figure.set_figwidth(plots.PHONE)
+            sources = f'<source media="(max-width: 40rem)" srcset="{_address(_png(figure), "image/png")}">'
+        plt.close(figure)
+        shown = f'<img src="{_address(picture, "image/png")}" alt="{html.escape(filled(alt, values))}"'
+        shown = f'<picture>{sources}{shown} style="width: {width:.0%}"></picture>'
         words = _caption(filled(caption, values), name, data)
         display(HTML(f'<figure id="{name}" class="picture"><div class="scroll">{shown}</div>{words}</figure>'))
 
@@ -120,6 +119,19 @@ def _caption(text: str, name: str, data: pd.DataFrame | None) -> str:
     text = re.sub(r"\[([^]]*)\]\((#[^)]+)\)", r'<a href="\2">\1</a>', text)
     if data is not None:
         named = data.index.names != [None] or data.index.dtype != "int64"  # else the rows are only counted
-        content = base64.b64encode(data.to_csv(index=named).encode("utf-8-sig")).decode()  # by its mark Excel knows it
-        text += f' <a download="{name}.csv" href="data:text/csv;base64,{content}">data (CSV)</a>'
+        content = data.to_csv(index=named).encode("utf-8-sig")  # by its mark Excel knows it
+        text += f' <a download="{name}.csv" href="{_address(content, "text/csv")}">data (CSV)</a>'
     return f"<figcaption>{text}</figcaption>"
+
+
+def _png(figure: plt.Figure) -> bytes:
+    """A figure in 128 colours, at a third of the size: the report is to be sent by mail."""
+    picture, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(picture, format="png", dpi=200, metadata={"Software": None})
+    image = Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    image.save(small, "png", optimize=True, dpi=(200, 200))
+    return small.getvalue()
+
+
+def _address(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -11,7 +11,8 @@ from matplotlib.patches import FancyBboxPatch
 from helpers import effects
 
 WIDTH = 7.2  # inches, of a wide figure, which a phone scrolls
-COLUMN = 5.0  # inches, of a figure as wide as the text: a phone shows it whole, with letters that can be read
+COLUMN = 5.0  # inches, of a figure as wide as the text, which is drawn once more for a phone
+PHONE = 3.7  # inches, of that drawing
 _COLOURS = sns.color_palette("colorblind")
 GREY = (0.45, 0.45, 0.45)
 STYLES = {  # (colour, marker, line); dashed: no weight sharing
@@ -70,8 +71,9 @@ def dots(ax: plt.Axes, at: float, values, look: tuple, apart=0.12, across=False,
     """
     values = np.asarray(values, float)
     colour, marker, _ = look
-    places = np.full(len(values), at + (apart if across else -apart))
-    ax.plot(*((values, places) if across else (places, values)), marker, color=colour, alpha=0.4, markersize=3.5)
+    each = values if len(values) > 1 else values[:0]  # a single one is its own mean
+    places = np.full(len(each), at + (apart if across else -apart))
+    ax.plot(*((each, places) if across else (places, each)), marker, color=colour, alpha=0.4, markersize=3.5)
     mean, half = effects.mean_interval(values, comparisons)
     interval(ax, at + (-apart if across else apart), mean, half, look, across, label)
     return mean
@@ -134,7 +136,8 @@ def zero(ax: plt.Axes, margin: float = 0) -> plt.Axes:
 
 
 def _note(ax: plt.Axes, text: str, at: tuple, offset: tuple, ha: str = "left", va: str = "baseline") -> None:
-    ax.annotate(text, at, textcoords="offset points", xytext=offset, ha=ha, va=va, fontsize=8)
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}  # so that no line crosses it
+    ax.annotate(text, at, textcoords="offset points", xytext=offset, ha=ha, va=va, fontsize=8, bbox=ground)
 
 
 # ------------------------------------------------------------------------------------------------------------ lines
