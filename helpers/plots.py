@@ -123,7 +123,8 @@ def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points",
     for boundary in range(1, len(values)):
         ax.axhline(boundary - 0.5, color="0.9", linewidth=0.8)
     if len(named - {""}) > 1:
-        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1.2)
+        tight = {"columnspacing": 1, "handlelength": 1.2, "handletextpad": 0.5}
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, **tight)
     return ax
 
 
