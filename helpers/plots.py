@@ -99,8 +99,8 @@ def finals(final: pd.DataFrame, metric: str, ax: plt.Axes) -> plt.Axes:
     return ax
 
 
-def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points", scale=100, comparisons=1) -> plt.Axes:
-    """Numbers of one a round, one row for each label: {label: {series: values}}; a series has its style's colour.
+def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points", comparisons=1) -> plt.Axes:
+    """Shares of 1, one a round, times 100, one row for each label: {label: {series: values}}; a series has its colour.
 
     Beside a row of one series stands its mean. Labels in order from top to bottom.
     """
@@ -110,7 +110,7 @@ def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points",
         step = 0.8 / len(list(series))
         for turn, (name, numbers) in enumerate(series.items()):
             at = height[label] + 0.4 - step * (turn + 0.5)
-            apart, numbers = min(0.11, step / 4), scale * np.asarray(numbers, float)
+            apart, numbers = min(0.11, step / 4), 100 * np.asarray(numbers, float)
             legend = name if name and name not in named else None
             mean = dots(ax, at, numbers, style(name) if name else (GREY, "o", "-"), apart, True, legend, comparisons)
             named.add(name)
