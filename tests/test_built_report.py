@@ -167,7 +167,8 @@ def test_the_contents_follow_the_scroll_and_tables_sort(browser, report):
     assert len(browser.find_elements(By.CSS_SELECTOR, "[aria-current]")) == 1
     button = next(b for b in browser.find_elements(By.CSS_SELECTOR, "th button") if b.text == "parameters")
     browser.execute_script("arguments[0].scrollIntoView()", button)
-    cells = "return [...arguments[0].closest('table').tBodies[0].rows].map(r => r.cells[1].textContent)"
+    cells = """const column = arguments[0].closest("th").cellIndex;
+        return [...arguments[0].closest("table").tBodies[0].rows].map(row => row.cells[column].textContent)"""
     for order in (1, -1):
         browser.execute_script("arguments[0].click()", button)
         values = [int(text.replace(",", "")) for text in browser.execute_script(cells, button)]
