@@ -3,14 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import fields, replace
 
+import torch
+
 from helpers.files import read_yaml
-from helpers.inputs import ROOT, known_keys, one_of, whole_number
-from helpers.models import Architecture, build
+from helpers.inputs import ROOT, InputError, known_keys, one_of, whole_number
+from helpers.models import ARGMAX_HEAD, IMAGE, Architecture, build, count_parameters
+from helpers.questions import short
 from helpers.runs import Model
 from helpers.training import Recipe
 
 FOLDER = ROOT / "notebooks" / "architectures"
-KEYS = ("description", "layers", "head", "recipe", "models")
+OF_NETWORK = ("layers", "head", "digits", "together", "initialization", "answer_shift")  # of a file, or of one model
+KEYS = ("description", *OF_NETWORK, "recipe", "models")
 FOUR_WAY = {  # where a file names no models of its own
     "neither": {"sharing": False, "auxiliary": 0.0},
     "sharing": {"sharing": True, "auxiliary": 0.0},
@@ -20,39 +24,76 @@ FOUR_WAY = {  # where a file names no models of its own
 
 
 def read_models(
-    architecture: str | dict, images: int = 2, strict: bool = False, pairs: int = 1000, head=None, **recipe
+    architecture: str | dict,
+    images: int = 2,
+    question: str = "less than or equal",
+    pairs: int = 1000,
+    head=None,
+    **recipe,
 ) -> list[Model]:
     """The models that an architecture file describes: a name in notebooks/architectures, a path, or its content.
 
-    The file has `layers`, and may have `head`, `recipe` and `models`: {name: {sharing, auxiliary, and what of the
-    recipe, the layers or the head is its own}}; without `models` the four-way comparison is made. `head` and further
-    keyword arguments replace what the file says of the heads and the recipes. Raises InputError in one sentence.
+    The file has `layers`, and may have `head`, `digits`, `together`, `initialization`, `answer_shift`, `recipe` and
+    `models`: {name: {sharing, auxiliary, and what of the network or the recipe is its own}}; without `models` the
+    four-way comparison is made. `head` and further keyword arguments replace what the file says of the heads and the
+    recipes. Raises InputError in one sentence.
     """
     family, content = "own", architecture
     if not isinstance(architecture, dict):
         path, content = read_yaml("architecture", architecture, FOLDER)
-        family = path.stem if path.parent == FOLDER else f"own-{path.stem}"
+        family = path.stem if FOLDER in path.parents else f"own-{path.stem}"
     known_keys(f"architecture {family}", content, KEYS)
     whole_number("pairs", pairs, 1)
-    one_of("strict", strict, (True, False))
     # Another question, like a file of one's own, makes other tables, whose names begin with the family's.
-    family += (f"-{images}-images" if images != 2 else "") + ("-strict" if strict else "")
+    usual = Architecture(())
+    family += (f"-{images}-images" if images != usual.images else "")
+    family += f"-{short(question)}" if question != usual.question else ""
     of_recipe = [field.name for field in fields(Recipe)]
     common = known_keys("recipe", content.get("recipe") or {}, of_recipe)
     described = content.get("models") or FOUR_WAY
     models = []
     for name in known_keys("models", described, described):
-        of_network = ["sharing", "layers", "head", "answer_shift"]
-        own = known_keys(f"model {name}", described[name], [*of_network, *of_recipe])
-        own = {"sharing": True, "auxiliary": 0.0} | common | own | recipe
-        sharing = one_of(f"model {name}: sharing", own.pop("sharing"), (True, False))
-        layers, own_head = (own.pop(key, content.get(key)) for key in ("layers", "head"))
-        shift = own.pop("answer_shift", 0.0)
-        network = Architecture(tuple(layers or ()), sharing, images, head or own_head or "linear", strict, shift)
-        build(network)  # a description at fault is refused here, before any training
-        labels = {"family": family, "sharing": sharing, "auxiliary": own["auxiliary"]}
-        models.append(Model(str(name), network, Recipe(**own), pairs, labels))
+        own = known_keys(f"model {name}", described[name], ["sharing", *OF_NETWORK, *of_recipe])
+        network = {key: content[key] for key in OF_NETWORK if key in content}
+        network |= {key: own[key] for key in (*OF_NETWORK, "sharing") if key in own}
+        network |= {"head": head} if head else {}
+        own = {"auxiliary": 0.0} | common | {key: own[key] for key in own if key in of_recipe} | recipe
+        model_recipe = Recipe(**own)
+        architecture = _architecture(network, images=images, question=question)
+        built = build(architecture)  # a description at fault is refused here, before any training
+        if not model_recipe.comparison and count_parameters(built.head):
+            # Nothing would train this head: the answer is that for the digits with the largest logits.
+            architecture = replace(architecture, head=ARGMAX_HEAD)
+        labels = {"family": family, "sharing": architecture.sharing, "auxiliary": model_recipe.auxiliary}
+        model = Model(str(name), architecture, model_recipe, pairs, labels)
+        check_trainable(model)
+        models.append(model)
     return models
+
+
+def _architecture(network: dict, **question) -> Architecture:
+    """An Architecture of what a file says, in which a list with one layer may be written as the layer alone."""
+    lists = {
+        key: tuple(value if isinstance(value, list | tuple) else [value])
+        for key, value in network.items()
+        if key in ("layers", "head", "digits") and value != "none"
+    }
+    return Architecture(**({"layers": ()} | network | lists | question))
+
+
+def check_trainable(model: Model) -> None:
+    """Refuse a model of which no loss would train anything."""
+    network, recipe = build(model.architecture), model.recipe
+    if recipe.freeze:
+        network.branches.requires_grad_(False)
+        network.sides.requires_grad_(False)
+    answers, _ = network(torch.zeros(2, model.architecture.images, *IMAGE))
+    trained = (answers.requires_grad and recipe.comparison) or (recipe.auxiliary and not recipe.freeze)
+    if not trained:
+        raise InputError(
+            f"model {model.name}: no loss trains any of its parameters; give its head something to learn, or an "
+            "auxiliary loss without freeze."
+        )
 
 
 def find_model(models: list[Model], name: str) -> Model:

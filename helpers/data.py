@@ -1,6 +1,6 @@
 """Digits, and the rounds of pairs drawn from them.
 
-A round draws its own training and test pairs, averaged over 2×2 blocks from 28×28 to 14×14 pixels and standardised by
+A round draws its own training and test pairs, averaged over 2×2 blocks from 28×28 to 14×14 pixels and standardized by
 the mean and standard deviation of its own training digits.
 """
 
@@ -12,18 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers.digits import CLASSES, Digits
+from helpers.digits import Digits
 from helpers.inputs import InputError
+from helpers.questions import ask
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """B examples of n digit images (n = 2: pairs)."""
 
-    images: Tensor  # float32 [B, n, 14, 14], standardised if not asked otherwise
+    images: Tensor  # float32 [B, n, 14, 14], standardized if not asked otherwise
     digits: Tensor  # int64 [B, n], classes 0 to 9
-    labels: Tensor  # int64 [B], 1 where the digits stand in non-decreasing (strict: increasing) order, else 0
-    strict: bool = False
+    labels: Tensor  # int64 [B], the answers to the question; of yes and no, 1 is yes
+    question: str = "less than or equal"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,24 +36,19 @@ class Pairs:
         images, digits, labels = (part.to(device) for part in (self.images, self.digits, self.labels))
         return replace(self, images=images, digits=digits, labels=labels)
 
-    def paired_anew(self) -> "Pairs":
+    def paired_again(self) -> "Pairs":
         """The same digits in new examples, drawn with torch's current random state."""
         order = torch.randperm(self.digits.numel()).to(self.digits.device)
         images = self.images.flatten(0, 1)[order].view_as(self.images)
         digits = self.digits.flatten()[order].view_as(self.digits)
-        return replace(self, images=images, digits=digits, labels=in_order(digits, self.strict))
+        labels = ask(self.question, digits.shape[1]).labels(digits)
+        return replace(self, images=images, digits=digits, labels=labels)
 
 
 def average_blocks(images: np.ndarray) -> Tensor:
     """Average uint8 [N, 28, 28] over 2×2 blocks to float32 [N, 14, 14], still from 0 to 255."""
     blocks = images.reshape(-1, 14, 2, 14, 2)
     return torch.from_numpy(blocks.sum(axis=(2, 4), dtype=np.uint16).astype(np.float32) / 4)
-
-
-def in_order(digits: Tensor, strict: bool = False) -> Tensor:
-    """Whether each row of digits [B, n] is non-decreasing (strict: increasing), as int64 [B] of 0 and 1."""
-    left, right = digits[:, :-1], digits[:, 1:]
-    return (left < right if strict else left <= right).all(dim=1).long()
 
 
 @lru_cache(maxsize=64)
@@ -62,14 +58,16 @@ def draw_round(
     round: int,
     pairs: int = 1000,
     images: int = 2,
-    strict: bool = False,
-    standardise: bool = True,
+    question: str = "less than or equal",
+    standardize: bool | str = True,
     test_pairs: int = 1000,
 ) -> tuple[Pairs, Pairs]:
     """Draw one round's training and test examples; no digit is drawn twice.
 
     The pairs depend on (seed, round) alone: a smaller number of pairs is the beginning of a larger one, and the test
-    pairs are the same whatever the number of training pairs. Raises InputError where the source has too few digits.
+    pairs are the same whatever the number of training pairs. `standardize` by the training digits' mean and deviation
+    (True), "each" of the two sets by its own, or leave pixels from 0 to 255 (False). Raises InputError where the source
+    has too few digits.
     """
     have = {"pairs": len(digits.train_labels), "test_pairs": len(digits.test_labels)}
     for (name, count), want in zip(have.items(), (pairs, test_pairs), strict=True):
@@ -80,10 +78,13 @@ def draw_round(
     for (pictures, labels), count in zip(drawn, (pairs, test_pairs), strict=True):
         classes = torch.from_numpy(labels.astype(np.int64)).view(count, images)
         pictures = average_blocks(pictures).view(count, images, 14, 14)
-        sets.append(Pairs(pictures, classes, in_order(classes, strict), strict))
-    if standardise:
-        mean, deviation = sets[0].images.mean(), sets[0].images.std()
-        sets = [replace(part, images=(part.images - mean) / deviation) for part in sets]
+        sets.append(Pairs(pictures, classes, ask(question, images).labels(classes), question))
+    if standardize:
+        measured = sets if standardize == "each" else [sets[0], sets[0]]
+        sets = [
+            replace(part, images=(part.images - by.images.mean()) / by.images.std())
+            for part, by in zip(sets, measured, strict=True)
+        ]
     return tuple(sets)
 
 
@@ -96,13 +97,6 @@ def draw_digits(digits: Digits, seed: int, round: int, train: int = 2000, test: 
         (digits.train_images[for_training], digits.train_labels[for_training]),
         (digits.test_images[for_test], digits.test_labels[for_test]),
     ]
-
-
-def chance_in_order(labels: np.ndarray, strict: bool = False) -> float:
-    """The exact share of ordered pairs of distinct digits in `labels` whose first is <= (strict: <) the second."""
-    counts = np.bincount(labels, minlength=CLASSES).astype(float)
-    equal = (counts * (counts - 1)).sum() / (counts.sum() * (counts.sum() - 1))
-    return (1 - equal) / 2 if strict else (1 + equal) / 2
 
 
 def split(pairs: Pairs, fold: int, folds: int) -> tuple[Pairs, Pairs]:

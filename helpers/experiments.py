@@ -81,7 +81,7 @@ def run_rounds(
     tables = []
     for run, (name, rows, _) in zip(runs, finish(runs, setting), strict=True):
         who = {"model": run.model.name, **run.model.labels, "parameters": parameters[id(run.model)]}
-        what = {"images": run.model.architecture.images, "strict": run.model.architecture.strict}
+        what = {"images": run.model.architecture.images, "question": run.model.architecture.question}
         what |= {"pairs": run.model.pairs, "seed": run.seed, "round": run.round}
         fold = ({"fold": run.fold[0]} if run.fold else {}) | ({"start": run.start} if starts > 1 else {})
         tables.append(pd.DataFrame({**who, **what, **fold, "run": name[:SHORT], **rows}))

@@ -15,7 +15,7 @@ def read_yaml(name: str, given, shipped: Path) -> tuple[Path, object]:
 
     Raises InputError that says `name` where there is none or where it is no YAML.
     """
-    known = {path.stem: path for path in sorted(shipped.glob("*.yaml"))}
+    known = {path.relative_to(shipped).with_suffix("").as_posix(): path for path in sorted(shipped.rglob("*.yaml"))}
     path = known.get(str(given)) or from_here(str(given))
     if not path.is_file():
         raise InputError(

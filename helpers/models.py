@@ -1,12 +1,13 @@
-"""Networks as data: a list of layers for the sub-network that sees one digit, and how the sub-networks are joined.
+"""Networks as data: lists of layers for the sub-network that sees one digit, and for the head that joins them.
 
-A network has one sub-network per image of its example. All of them end in ten units, the digits' logits, where the
-auxiliary loss acts and where a head joins them to the two logits of the comparison.
+A network has one sub-network per image of its example. `layers` end in ten units, the digits' logits, where the
+auxiliary loss acts; `head` turns both digits' logits into logits of the answers. With `digits`, layers of a side branch
+that gives the digits' logits, the head gets what `layers` end in instead. All three are lists of the same LAYERS.
 """
 
 import inspect
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
@@ -14,25 +15,35 @@ from torch import Tensor, nn
 
 from helpers.digits import CLASSES
 from helpers.inputs import InputError, known_keys, number, one_of, whole_number
+from helpers.questions import Question, ask
 
-IMAGE = (1, 14, 14)  # channels, height and width of what a sub-network sees
+IMAGE = (14, 14)  # height and width of what a sub-network sees
+LINEAR_HEAD = ({"linear": "answers"},)  # the reports': one linear layer over all digits' logits
+ARGMAX_HEAD = ("argmax", "fixed")  # the answer for the digits with the largest logits
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network, described. `layers` is as read from YAML: a list of names and of {name: settings}."""
+    """A network, described. Lists of layers are as read from YAML: names and {name: settings}."""
 
     layers: tuple
+    head: tuple = LINEAR_HEAD
+    digits: tuple | str = ()  # a side branch for the digits' logits; (): `layers` give them; "none": there are none
     sharing: bool = True  # one sub-network for all images instead of one each
-    images: int = 2  # images in an example
-    head: str | dict = "linear"  # what joins the digits' logits, one of HEADS
-    strict: bool = False  # the question: first < second instead of first <= second
-    answer_shift: float = 0.0  # pixels; out of training, read each picture also moved so far in all four directions
+    together: bool = False  # the images as channels of one network instead
+    images: int = 2  # in an example
+    question: str = "less than or equal"  # of questions.SHIPPED, or an expression
+    initialization: str = "torch"  # of the weights, one of INITIALIZATIONS
+    answer_shift: float = 0.0  # pixels; out of training, average over each image moved so far in all four directions
+
+    def has_digits(self) -> bool:
+        return self.digits != "none"
 
 
 # ----------------------------------------------------------------------------------------------------------- layers
 # A builder takes the shape of one example that comes in, (channels, height, width), (channels, length) or (features,),
-# and the layer's settings, and gives the module. What the module returns is found out by a probe.
+# and the layer's settings, and gives the module. What the module returns is found out by a probe. A head gets the shape
+# (images, 10), or (images, features) of a network with a side branch.
 
 
 def linear(shape, units: int):
@@ -51,40 +62,72 @@ def conv1d(shape, channels: int, kernel: int, stride: int = 1, padding: int = 0,
     return line.append(nn.Conv1d(1, channels, kernel, stride, padding, groups=groups))
 
 
+def pool(of_maps, of_lines, shape, kernel: int, stride: int | None = None, padding: int = 0):
+    if len(shape) == 1:
+        raise ValueError(f"it needs a map, but gets {_in_words(shape)}")
+    return (of_maps if len(shape) == 3 else of_lines)(kernel, stride, padding)
+
+
+def batch_norm(shape, affine: bool = True):
+    return (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0], affine=affine)
+
+
+def of_digits(module, shape):
+    if len(shape) != 2 or shape[1] != CLASSES:
+        raise ValueError(f"it needs ten values for each digit, but gets {_in_words(shape)}")
+    if module is OuterProduct and shape[0] > 5:
+        raise ValueError(f"it needs at most 5 digits, but gets {shape[0]}")
+    return module()
+
+
 LAYERS = {  # name: (builder, the setting that a bare value stands for)
     "linear": (linear, "units"),
     "conv1d": (conv1d, "channels"),
     "conv2d": (conv2d, "channels"),
-    "max_pool": (lambda shape, kernel, stride=None: _pool(shape, MaxPool, nn.MaxPool1d)(kernel, stride), "kernel"),
-    "average_pool": (
-        lambda shape, kernel, stride=None: _pool(shape, nn.AvgPool2d, nn.AvgPool1d)(kernel, stride),
-        "kernel",
-    ),
+    "residual": (lambda shape, layers, shortcut=None: Residual(layers, shortcut), "layers"),
+    "flatten": (lambda shape: Flatten(), None),
+    "max_pool": (partial(pool, lambda *size: MaxPool(*size), nn.MaxPool1d), "kernel"),
+    "average_pool": (partial(pool, nn.AvgPool2d, nn.AvgPool1d), "kernel"),
     "global_max_pool": (lambda shape: GlobalMaxPool(), None),
     "global_average_pool": (lambda shape: GlobalAveragePool(), None),
-    "batch_norm": (lambda shape: (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0]), None),
+    "batch_norm": (batch_norm, "affine"),
     "dropout": (lambda shape, rate=0.5: nn.Dropout(rate), "rate"),
     "spatial_dropout": (lambda shape, rate=0.5: (nn.Dropout2d if len(shape) == 3 else nn.Dropout1d)(rate), "rate"),
     "relu": (lambda shape: nn.ReLU(), None),
     "leaky_relu": (lambda shape, slope=0.01: nn.LeakyReLU(slope), "slope"),
     "elu": (lambda shape: nn.ELU(), None),
+    "selu": (lambda shape: nn.SELU(), None),
     "gelu": (lambda shape: nn.GELU(), None),
     "silu": (lambda shape: nn.SiLU(), None),
     "sigmoid": (lambda shape: nn.Sigmoid(), None),
     "tanh": (lambda shape: nn.Tanh(), None),
+    "softmax": (lambda shape: nn.Softmax(dim=-1), None),
+    "log_softmax": (lambda shape: nn.LogSoftmax(dim=-1), None),
+    "normalize": (lambda shape: nn.LayerNorm(shape[-1], elementwise_affine=False), None),
+    "temperature": (lambda shape, value: Temperature(value), "value"),
+    "stop_gradient": (lambda shape: StopGradient(), None),
+    "difference": (lambda shape: Difference(), None),
+    "outer_product": (lambda shape: of_digits(OuterProduct, shape), None),
+    "argmax": (lambda shape: of_digits(Argmax, shape), None),
+    "expected_digit": (lambda shape: of_digits(ExpectedDigit, shape), None),
+    "fixed": (lambda shape, question: of_digits(partial(Fixed, question), shape), None),  # given by the architecture
 }
-CHECKS = {  # of the layers' settings by name: (check, its limits)
+CHECKS = {  # of the settings of layers, schedules and augmentations by name: (check, its limits); else a number from 0
     **dict.fromkeys(("units", "channels", "kernel", "stride", "groups"), (whole_number, 1)),
     "padding": (whole_number, 0),
     "rate": (number, 0, 1),
     "slope": (number, 0),
+    "affine": (one_of, (True, False)),
+    "every": (whole_number, 1),
+    "knots": (whole_number, 2),
+    "warm_up": (number, 0, 0.99),
+    "value": (lambda name, value: value if value == "learned" else number(name, value, 1e-6),),
 }
-
-
-def _pool(shape, of_maps, of_lines):
-    if len(shape) == 1:
-        raise ValueError(f"it needs a map, but gets {_in_words(shape)}")
-    return of_maps if len(shape) == 3 else of_lines
+INITIALIZATIONS = {  # of weights with two dimensions or more
+    "torch": lambda weight: weight,
+    "xavier": nn.init.xavier_uniform_,
+    "kaiming": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
+}
 
 
 class Flatten(nn.Module):
@@ -100,6 +143,10 @@ class MaxPool(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return super().forward(x)
+        if self.padding:
+            if 2 * self.padding > self.kernel_size:
+                return super().forward(x)  # which says what is wrong
+            x = F.pad(x, (self.padding,) * 4, value=float("-inf"))
         for dimension in (2, 3):
             x = reduce(torch.maximum, x.unfold(dimension, self.kernel_size, self.stride).unbind(-1))
         return x
@@ -115,92 +162,158 @@ class GlobalAveragePool(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-# ------------------------------------------------------------------------------------------------------------ heads
-# A head takes the digits' logits [B, n, 10] and gives the comparison's logits [B, 2]: (not in order, in order).
+class Residual(nn.Module):
+    """Layers whose output is added to their input, or to what `shortcut` makes of it."""
 
-
-class LinearHead(nn.Sequential):
-    """One linear layer over all digits' logits: the comparison is learnt."""
-
-    def __init__(self, architecture: Architecture):
-        super().__init__(nn.Flatten(), nn.Linear(architecture.images * CLASSES, 2))
-
-
-class LinearProbabilitiesHead(nn.Sequential):
-    """As the linear head, with a softmax before it: one linear layer over all digits' probabilities."""
-
-    def __init__(self, architecture: Architecture):
-        super().__init__(nn.Softmax(dim=2), nn.Flatten(), nn.Linear(architecture.images * CLASSES, 2))
-
-
-class OuterProductHead(nn.Module):
-    """One linear layer over the products of the digits' probabilities, one for each combination of classes: learnt."""
-
-    def __init__(self, architecture: Architecture):
+    def __init__(self, layers: nn.Module, shortcut: nn.Module | None = None):
         super().__init__()
-        self.linear = nn.Linear(CLASSES**architecture.images, 2)
+        self.layers, self.shortcut = layers, shortcut or nn.Identity()
 
-    def forward(self, digits: Tensor) -> Tensor:
-        first, *others = digits.softmax(dim=2).unbind(dim=1)
-        for other in others:
-            first = (first.unsqueeze(2) * other.unsqueeze(1)).flatten(1)
-        return self.linear(first)
+    def forward(self, x: Tensor) -> Tensor:
+        changed, kept = self.layers(x), self.shortcut(x)
+        if changed.shape != kept.shape:  # no broadcasting
+            shapes = " and ".join(_in_words(tuple(part.shape[1:])) for part in (changed, kept))
+            raise ValueError(f"its layers and its shortcut give {shapes}")
+        return changed + kept
 
 
-class OrderHead(nn.Module):
-    """The probability that independent digits of these probabilities stand in order: computed, nothing to learn."""
+class Temperature(nn.Module):
+    """Logits divided by a temperature, one number; `learned` begins at 1."""
 
-    def __init__(self, architecture: Architecture):
+    def __init__(self, value: float | str):
         super().__init__()
-        before = torch.ones(CLASSES, CLASSES).triu(diagonal=1 if architecture.strict else 0)
-        self.register_buffer("before", before, persistent=False)  # [i, j]: 1 where class i may stand before class j
+        learned = value == "learned"
+        self.value = nn.Parameter(torch.ones(())) if learned else value
 
-    def forward(self, digits: Tensor) -> Tensor:
-        reached, *others = digits.softmax(dim=2).unbind(dim=1)  # [B, 10]: in order so far, ending in this class
+    def forward(self, x: Tensor) -> Tensor:
+        return x / self.value
+
+
+class StopGradient(nn.Module):
+    """What comes after it does not train what is before it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+
+class Difference(nn.Module):
+    """Of features [B, n, F] each image's minus those of the one before: [B, (n - 1) · F]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x[:, 1:] - x[:, :-1]).flatten(1)
+
+
+class OuterProduct(nn.Module):
+    """Of [B, n, F] the products for all combinations of one value per image, [B, F to the n]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        product, *others = x.unbind(dim=1)
         for other in others:
-            reached = (reached @ self.before) * other
-        in_order = reached.sum(dim=1).clamp(1e-6, 1 - 1e-6)  # so that both logarithms are finite
-        return torch.stack([(1 - in_order).log(), in_order.log()], dim=1)
+            product = (product.unsqueeze(2) * other.unsqueeze(1)).flatten(1)
+        return product
 
 
-HEADS = {
-    "linear": LinearHead,
-    "linear_probabilities": LinearProbabilitiesHead,
-    "outer_product": OuterProductHead,
-    "order": OrderHead,
-}
+class Argmax(nn.Module):
+    """The logits of digits known for certain: 0 for the largest logit, minus infinity for the others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.one_hot(x.argmax(dim=-1), CLASSES).float().log()
+
+
+class ExpectedDigit(nn.Module):
+    """From the digits' logits [B, n, 10] the mean of each one's probabilities over the classes 0 to 9: [B, n, 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.softmax(dim=-1) @ torch.arange(CLASSES, dtype=x.dtype, device=x.device).unsqueeze(1)
+
+
+class Fixed(nn.Module):
+    """The logarithms of the answers' probabilities for independent digits with these logits: nothing to learn."""
+
+    def __init__(self, question: Question):
+        super().__init__()
+        self.question = question
+        for i, matrix in enumerate(question.matrices()):
+            self.register_buffer(f"matrix_{i}", matrix, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers = self.question.probabilities(x.softmax(dim=-1), list(self.buffers()))
+        return answers.clamp(1e-6, 1 - 1e-6).log()  # so that all logarithms are finite
+
+
+class SingleLogit(nn.Module):
+    """Two answers' logits from the one of yes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (1, 0))
 
 
 # --------------------------------------------------------------------------------------------------------- networks
 
 
 class Network(nn.Module):
-    """The sub-networks and the head of an architecture."""
+    """The sub-networks, their side branches and the head of an architecture."""
 
     def __init__(self, architecture: Architecture):
         super().__init__()
-        common: dict[str, nn.Module] = {}
-        count = 1 if architecture.sharing else architecture.images
-        self.branches = nn.ModuleList(_sub_network(architecture.layers, common) for _ in range(count))
-        head, settings = named_part("head", architecture.head, HEADS, architecture)
-        self.head = head(architecture, **settings)
-        self.answer_shift = architecture.answer_shift
+        self.architecture, question = architecture, ask(architecture.question, architecture.images)
+        shape = (architecture.images if architecture.together else 1, *IMAGE)
+        self.branches, self.sides, common = nn.ModuleList(), nn.ModuleList(), {}
+        for _ in range(1 if architecture.sharing or architecture.together else architecture.images):
+            branch, features = _chain("layers", architecture.layers, shape, common, question)
+            self.branches.append(branch)
+            if len(features) != 1:
+                raise InputError(f"layers: the last layer gives {_in_words(features)}, allowed are units (see flatten).")
+            if architecture.digits not in ((), "none"):
+                side, logits = _chain("digits", architecture.digits, features, common, question)
+                self.sides.append(side)
+            else:
+                logits = features
+        if architecture.has_digits():
+            units = CLASSES * (architecture.images if architecture.together else 1)
+            _check_end("digits" if self.sides else "layers", logits, units, "ten for each digit that it sees")
+        if architecture.digits == ():
+            joined = (architecture.images, CLASSES)
+        else:
+            joined = features if architecture.together else (architecture.images, *features)
+        self.head, answers = _chain("head", architecture.head, joined, {}, question)
+        if answers == (1,) and question.answers == 2:
+            self.head.append(SingleLogit())
+        else:
+            _check_end("head", answers, question.answers, "one for each answer")
+        for weight in self.parameters():
+            if weight.dim() > 1:
+                INITIALIZATIONS[architecture.initialization](weight)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """From images [B, n, 14, 14] to the comparison's logits [B, 2] and the digits' logits [B, n, 10]."""
-        if self.answer_shift and not self.training:
-            views = [self.read(view) for view in moved(images, self.answer_shift)]
-            digits = torch.stack(views).softmax(dim=-1).mean(dim=0).log()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """From images [B, n, 14, 14] to the answers' logits [B, answers] and the digits' logits [B, n, 10], if any."""
+        shift = self.architecture.answer_shift
+        if shift and not self.training:
+            views = [self.read(view)[1] for view in moved(images, shift)]
+            joined = digits = torch.stack(views).softmax(dim=-1).mean(dim=0).log()
         else:
-            digits = self.read(images)
-        return self.head(digits), digits
+            joined, digits = self.read(images)
+        return self.head(joined), digits
 
-    def read(self, images: Tensor) -> Tensor:
-        """From images [B, n, 14, 14] to the digits' logits [B, n, 10]."""
-        if len(self.branches) == 1:
-            return self.branches[0](images.flatten(0, 1).unsqueeze(1)).unflatten(0, images.shape[:2])
-        return torch.stack([branch(images[:, i : i + 1]) for i, branch in enumerate(self.branches)], dim=1)
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """From images [B, n, 14, 14] to what the head gets and the digits' logits [B, n, 10], if there are any."""
+        if self.architecture.together:
+            seen = [images]
+        elif len(self.branches) == 1:
+            seen = [images.flatten(0, 1).unsqueeze(1)]
+        else:
+            seen = [images[:, i : i + 1] for i in range(images.shape[1])]
+        features = [branch(image) for branch, image in zip(self.branches, seen, strict=True)]
+        logits = [side(part) for side, part in zip(self.sides, features, strict=True)] if self.sides else features
+
+        def joined(parts: list[Tensor]) -> Tensor:  # [B, n, F]
+            return parts[0].reshape(*images.shape[:2], -1) if len(parts) == 1 else torch.stack(parts, dim=1)
+
+        digits = joined(logits) if self.architecture.has_digits() else None
+        if self.architecture.digits == ():
+            return digits, digits
+        return features[0] if self.architecture.together else joined(features), digits
 
 
 def moved(images: Tensor, shift: float) -> list[Tensor]:
@@ -215,7 +328,14 @@ def moved(images: Tensor, shift: float) -> list[Tensor]:
 def build(architecture: Architecture) -> Network:
     """The network with initial weights from torch's current seed. Raises InputError naming the layer at fault."""
     whole_number("images", architecture.images, 2)
+    one_of("sharing", architecture.sharing, (True, False))
+    one_of("together", architecture.together, (True, False))
+    one_of("initialization", architecture.initialization, INITIALIZATIONS)
     number("answer_shift", architecture.answer_shift, 0, 1)
+    if architecture.together and not architecture.sharing:
+        raise InputError("sharing: False was given, but with together there is one network; name models that share.")
+    if architecture.answer_shift and architecture.digits != ():
+        raise InputError("answer_shift: it averages digits' logits, so it needs a network whose head gets these.")
     return Network(architecture)
 
 
@@ -223,45 +343,59 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _sub_network(layers, common: dict[str, nn.Module]) -> nn.Sequential:
-    """One sub-network. Layers of the same `name` are one layer; with `common: true` it is one in all sub-networks."""
+def _chain(
+    where: str, layers, shape: tuple, common: dict[str, nn.Module], question: Question, own: dict | None = None
+) -> tuple[nn.Sequential, tuple]:
+    """Layers built for examples of `shape`, and the shape that they give.
+
+    Layers of the same `name` are one layer; with `common: true` it is one in all sub-networks.
+    """
     if not isinstance(layers, list | tuple) or not layers:
-        raise InputError(f"layers: {layers!r} was given, allowed is a list of layers.")
-    modules, own = [], {}
-    probe = torch.zeros(1, *IMAGE)  # goes through the layers built so far, and has the shape that the next one gets
+        raise InputError(f"{where}: {layers!r} was given, allowed is a list of layers.")
+    modules, own = [], {} if own is None else own
+    probe = torch.zeros(1, *shape)  # goes through the layers built so far, and has the shape that the next one gets
     for position, layer in enumerate(layers, start=1):
-        kind, settings = entry_of(layer)
-        where = f"layers: layer {position} ({kind})"
-        builder, bare = LAYERS[one_of(f"layers: layer {position}", kind, LAYERS)]
+        kind, settings = entry_of(layer, where)
+        at = f"{where}: layer {position} ({kind})"
+        builder, bare = LAYERS[one_of(f"{where}: layer {position}", kind, LAYERS)]
         if not isinstance(settings, dict):
             if bare is None:
-                raise InputError(f"{where} takes no value, but was given {settings!r}.")
+                raise InputError(f"{at} takes no value, but was given {settings!r}.")
             settings = {bare: settings}
         settings = dict(settings)
         known = common if settings.pop("common", False) else own
-        name = settings.pop("name", f"{kind} {position}")
-        check_settings(where, builder, settings, 1, ("name", "common"))
-        for setting, value in settings.items():
-            check, *limits = CHECKS[setting]
-            check(f"{where} {setting}", value, *limits)
+        name = settings.pop("name", at)
         shape = tuple(probe.shape[1:])
+        given = {"question": question} if kind == "fixed" else {}
+        check_settings(at, builder, settings, 1 + len(given), ("name", "common"))
+        for setting, value in settings.items():
+            if setting in ("layers", "shortcut"):
+                given[setting], _ = _chain(f"{at} {setting}", value, shape, common, question, own)
+            elif value == "answers":
+                given[setting] = question.answers
+            else:
+                check, *limits = CHECKS[setting]
+                check(f"{at} {setting}", value, *limits)
+                given[setting] = value
         try:
-            module = builder(shape, **settings)
+            module = builder(shape, **given)
             if name in known and _shapes(known[name]) != _shapes(module):
-                raise InputError(f"{where} is named {name!r} like an earlier layer of other sizes.")
+                raise InputError(f"{at} is named {name!r} like an earlier layer of other sizes.")
             module = known.setdefault(name, module)
             with torch.no_grad():
                 probe = module.eval()(probe)
         except (RuntimeError, IndexError) as error:  # torch's words on shapes that do not fit
             said = str(error).splitlines()[0].rstrip(".").replace(". ", "; ")
-            raise InputError(f"{where} cannot take the {_in_words(shape)} that it gets ({said}).") from None
+            raise InputError(f"{at} cannot take the {_in_words(shape)} that it gets ({said}).") from None
         except ValueError as error:  # and on settings that do not go together
-            raise error if isinstance(error, InputError) else InputError(f"{where}: {error}.") from None
+            raise error if isinstance(error, InputError) else InputError(f"{at}: {error}.") from None
         modules.append(module.train())
-    if probe.shape != (1, CLASSES):
-        given = _in_words(tuple(probe.shape[1:]))
-        raise InputError(f"layers: the last layer gives {given}, allowed are {CLASSES} units, one for each digit.")
-    return nn.Sequential(*modules)
+    return nn.Sequential(*modules), tuple(probe.shape[1:])
+
+
+def _check_end(where: str, shape: tuple, units: int, why: str) -> None:
+    if shape != (units,):
+        raise InputError(f"{where}: the last layer gives {_in_words(shape)}, allowed are {units} units, {why}.")
 
 
 def entry_of(entry, what: str = "layers") -> tuple[str, object]:
@@ -282,7 +416,8 @@ def named_part(what: str, entry, table: dict, *arguments) -> tuple:
     part = table[one_of(what, name, table)]
     check_settings(f"{what}: {name}", part, settings, len(arguments))
     for setting, value in settings.items():
-        number(f"{what}: {name} {setting}", value, 0)
+        check, *limits = CHECKS.get(setting, (number, 0))
+        check(f"{what}: {name} {setting}", value, *limits)
     return part, settings
 
 
@@ -300,4 +435,6 @@ def _shapes(module: nn.Module) -> list:
 
 
 def _in_words(shape: tuple) -> str:
-    return f"{shape[0]} units" if len(shape) == 1 else f"{'×'.join(map(str, shape[1:]))} map in {shape[0]} channel(s)"
+    if len(shape) == 3:
+        return f"{shape[1]}×{shape[2]} maps in {shape[0]} channel(s)"
+    return f"{shape[0]} units" if len(shape) == 1 else f"{shape[0]}×{shape[1]} values"

@@ -22,6 +22,13 @@ class Model:
     pairs: int = 1000  # training pairs a round
     labels: dict = field(default_factory=dict)
 
+    def __post_init__(self):
+        if self.recipe.needs_digits() and not self.architecture.has_digits():
+            raise InputError(
+                f"model {self.name}: a loss of the digits was asked for (auxiliary, pretrain or comparison: 0), but its "
+                "network has no digits' logits; give it `digits`."
+            )
+
 
 @dataclass(frozen=True)
 class Run:
@@ -35,8 +42,8 @@ class Run:
 
     def pairs(self, digits: Digits) -> dict[str, Pairs]:
         """The round's "train" and "test" pairs; with a fold its part of the training pairs stands as "validation"."""
-        network, standardise = self.model.architecture, self.model.recipe.standardise
-        drawn = draw_round(digits, self.seed, self.round, self.model.pairs, network.images, network.strict, standardise)
+        network, how = self.model.architecture, self.model.recipe.standardize
+        drawn = draw_round(digits, self.seed, self.round, self.model.pairs, network.images, network.question, how)
         pairs = dict(zip(("train", "test"), drawn, strict=True))
         if self.fold:
             pairs["train"], pairs["validation"] = split(pairs["train"], *self.fold)

@@ -25,16 +25,22 @@ class Recipe:
     optimizer: str = "sgd"
     learning_rate: float = 0.01
     settings: dict = field(default_factory=dict)  # the optimiser's own, e.g. {"momentum": 0.5}
-    loss: str = "cross_entropy"  # of the comparison; the digits' is always the cross-entropy
+    loss: str = "cross_entropy"  # of the answer; the digits' is always the cross-entropy
+    comparison: float = 1.0  # weight of the answer's loss; 0: the digits' loss alone is trained
     auxiliary: float = 0.0  # weight of the digits' losses, summed over the images; 0: no auxiliary loss
+    pretrain: int = 0  # so many of the epochs come first, with the digits' loss alone
+    freeze: bool = False  # after these only the head is trained
     batch_size: int = 50  # pairs
     epochs: int = 25
     schedule: str | dict = "constant"  # of the learning rate over all steps, one of SCHEDULES
-    augmentation: str | dict = "none"  # of the training pictures, anew in every epoch, one of AUGMENTATIONS
-    presentations: int = 1  # times that a step shows each of its pairs, every time distorted anew
-    new_pairs: bool = False  # pair the training digits anew in every epoch
+    augmentation: str | dict = "none"  # of the training images, different in every epoch, one of AUGMENTATIONS
+    views: int = 1  # of each pair in a step, each with a distortion of its own
+    shuffle: bool = True  # the batches, in every epoch
+    new_pairs: bool = False  # pair the training digits again in every epoch
     label_smoothing: float = 0.0  # of the digits' loss: share of the target spread over all ten classes
-    standardise: bool = True  # the pictures, by the training digits' mean and deviation; else 0 to 255 as they come
+    standardize: bool | str = True  # by the training digits' mean and deviation; "each" set by its own; False: 0 to 255
+    held_out: float = 0.0  # share of the training pairs that is not trained on and chooses the best epoch; 0: the last
+    patience: int = 5  # epochs without improvement on these pairs after which training stops
     measure_every: int = 1  # epochs between two measurements; the last LAST_EPOCHS are always measured
     training_mode: bool = False  # also measure with the network left in training mode, as the first report seems to
 
@@ -42,17 +48,33 @@ class Recipe:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("loss", self.loss, LOSSES)
         number("learning_rate", self.learning_rate, 0)
+        number("comparison", self.comparison, 0)
         number("auxiliary", self.auxiliary, 0)
+        number("held_out", self.held_out, 0, 0.9)
         number("label_smoothing", self.label_smoothing, 0, 1)
         whole_number("batch_size", self.batch_size, 1)
-        whole_number("presentations", self.presentations, 1)
+        whole_number("views", self.views, 1)
         whole_number("epochs", self.epochs, 1)
+        whole_number("patience", self.patience, 1)
+        whole_number("pretrain", self.pretrain, 0, self.epochs)
         whole_number("measure_every", self.measure_every, 1)
-        for switch in ("new_pairs", "standardise", "training_mode"):
+        one_of("standardize", self.standardize, (True, "each", False))
+        for switch in ("shuffle", "new_pairs", "freeze", "training_mode"):
             one_of(switch, getattr(self, switch), (True, False))
-        named_part("schedule", self.schedule, SCHEDULES, 0.5)
+        if self.new_pairs and not self.shuffle:
+            raise InputError("shuffle: False was given, but new_pairs shuffles all digits; allowed is one of the two.")
+        if not self.comparison and not self.auxiliary:
+            raise InputError("comparison: 0 was given, allowed with an auxiliary loss above 0, or nothing is trained.")
+        named_part("schedule", self.schedule, SCHEDULES, 0.5, 1)
         named_part("augmentation", self.augmentation, AUGMENTATIONS, None)
         check_optimizer(self)
+
+    def needs_digits(self) -> bool:
+        return bool(self.auxiliary or self.pretrain)
+
+    def weights(self, epoch: int) -> tuple[float, float]:
+        """Of the answer's and of the digits' loss in an epoch, counted from 1."""
+        return (0.0, self.auxiliary or 1.0) if epoch <= self.pretrain else (self.comparison, self.auxiliary)
 
     def epochs_measured(self) -> list[int]:
         """The epochs, counted from 1, after which the network is measured."""
@@ -68,24 +90,28 @@ OPTIMIZERS = {  # in PyTorch's form for all parameters at once where there is on
     "rmsprop": torch.optim.RMSprop,
 }
 
-LOSSES = {  # of the comparison's logits [B, 2] and labels [B]
+LOSSES = {  # of the answers' logits [B, answers] and labels [B]
     "cross_entropy": F.cross_entropy,
-    "mean_squared_error": lambda logits, labels: F.mse_loss(logits.softmax(dim=1)[:, 1], labels.float()),
+    "mean_squared_error": lambda logits, labels: F.mse_loss(
+        logits.softmax(dim=1), F.one_hot(labels, logits.shape[1]).float()
+    ),
     "hinge": F.multi_margin_loss,
 }
 
 
-def one_cycle(progress: float, warm_up: float = 0.2) -> float:
+def one_cycle(progress: float, epochs: int, warm_up: float = 0.2) -> float:
     """Up in a line over the share `warm_up` of the training, then down to 0 along half a cosine."""
     if progress < warm_up:
         return progress / warm_up
     return (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
 
 
-SCHEDULES = {  # the learning rate's factor when a share `progress` (0 to 1) of the training is over
-    "constant": lambda progress: 1.0,
-    "linear": lambda progress: 1 - progress,
+SCHEDULES = {  # the learning rate's factor when a share `progress` (0 to 1) of so many epochs is over
+    "constant": lambda progress, epochs: 1.0,
+    "linear": lambda progress, epochs: 1 - progress,
     "one_cycle": one_cycle,
+    "step": lambda progress, epochs, every, factor=0.1: factor ** (progress * epochs // every),
+    "exponential": lambda progress, epochs, factor: factor ** (progress * epochs // 1),  # constant within an epoch
 }
 
 
@@ -95,11 +121,15 @@ def train(
     """Train on pairs["train"], measure on all `pairs` after every epoch, or as the recipe has it.
 
     Returns one row per measurement and the network. A row has `epoch` (from 1) and, for each set of pairs, the
-    comparison's mean `loss` (nats) and `accuracy` and the `digit_accuracy` (shares of 1), e.g. `test_loss`, all with
-    dropout off; with `recipe.training_mode` also `train_*_training_mode` and `test_*_training_mode`. The result
-    depends on the arguments alone; one thread is used, and torch's threads and random state are put back.
+    answer's mean `loss` (nats) and `accuracy` and, where the network has digits' logits, the `digit_accuracy` (shares
+    of 1), e.g. `test_loss`, all with dropout off; with `recipe.training_mode` also `train_*_training_mode` and
+    `test_*_training_mode`. With `recipe.held_out` every row, like the network at the end, is of the best epoch so far.
+    The result depends on the arguments alone; one thread is used, and torch's threads and random state are put back.
     """
     pairs = {name: part.to(device) for name, part in pairs.items()}
+    if recipe.held_out:
+        fitted = len(pairs["train"]) - round(recipe.held_out * len(pairs["train"]))
+        pairs["train"], held_out = pairs["train"][:fitted], pairs["train"][fitted:]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -107,11 +137,22 @@ def train(
             torch.manual_seed(stream(seed, "training"))
             network = build(architecture).to(device)
             optimizer = make_optimizer(recipe, network)
-            rows, measured = [], set(recipe.epochs_measured())
+            rows, measured, lowest, best_epoch = [], set(recipe.epochs_measured()), math.inf, 0
             for epoch in range(1, recipe.epochs + 1):
-                seen = train_epoch(network, optimizer, recipe, pairs["train"], epoch)
+                if not recipe.held_out:
+                    seen = train_epoch(network, optimizer, recipe, pairs["train"], epoch)
+                    measures = _measured(network, recipe, pairs, seen, device) if epoch in measured else None
+                elif epoch - best_epoch <= recipe.patience:
+                    seen = train_epoch(network, optimizer, recipe, pairs["train"], epoch)
+                    loss = _trained_loss(network, recipe, held_out, epoch)
+                    if loss < lowest or epoch <= max(1, recipe.pretrain):
+                        lowest, best_epoch = (loss, epoch) if epoch > recipe.pretrain else (math.inf, epoch)
+                        best = {name: value.clone() for name, value in network.state_dict().items()}
+                        measures = _measured(network, recipe, pairs, seen, device)
                 if epoch in measured:
-                    rows.append({"epoch": epoch} | _measured(network, recipe, pairs, seen, device))
+                    rows.append({"epoch": epoch} | measures)
+            if recipe.held_out:
+                network.load_state_dict(best)
             return rows, network
     finally:
         torch.set_num_threads(threads)
@@ -154,45 +195,69 @@ def _settings(recipe: Recipe) -> str:
 
 
 def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch: int) -> dict[str, float]:
-    """One pass over the pairs in random order; returns the measures of the batches as they went by."""
+    """One pass over the pairs; returns the measures of the batches as they went by."""
     network.train()
+    if recipe.freeze and epoch > recipe.pretrain:
+        for part in (network.branches, network.sides):
+            part.eval().requires_grad_(False)
     # Indexed, paired and distorted once an epoch; the batches are slices, which are views.
-    shuffled = pairs.paired_anew() if recipe.new_pairs else pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]
+    if recipe.new_pairs:
+        pairs = pairs.paired_again()
+    elif recipe.shuffle:
+        pairs = pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]
     augment, settings = named_part("augmentation", recipe.augmentation, AUGMENTATIONS, None)
-    flat = shuffled.images.flatten(0, 1).unsqueeze(1)
-    shown = torch.stack([augment(flat, **settings).view_as(shuffled.images) for _ in range(recipe.presentations)])
-    factor, settings = named_part("schedule", recipe.schedule, SCHEDULES, 0.5)
+    flat = pairs.images.flatten(0, 1).unsqueeze(1)
+    shown = torch.stack([augment(flat, **settings).view_as(pairs.images) for _ in range(recipe.views)])
+    factor, settings = named_part("schedule", recipe.schedule, SCHEDULES, 0.5, 1)
     outputs = []
     for start in range(0, len(pairs), recipe.batch_size):
         progress = (epoch - 1 + (start + recipe.batch_size / 2) / len(pairs)) / recipe.epochs
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * factor(min(1.0, progress), **settings)
-        batch = shuffled[start : start + recipe.batch_size]
-        images = shown[:, start : start + recipe.batch_size]  # [presentations, B, n, 14, 14]
-        comparison, digits = network(images.flatten(0, 1))
-        loss = LOSSES[recipe.loss](comparison, batch.labels.repeat(recipe.presentations))
-        if recipe.auxiliary:
-            # The mean over B·n digits, times n: the sum of the images' mean losses.
-            classes = batch.digits.repeat(recipe.presentations, 1).flatten()
-            digit_loss = F.cross_entropy(digits.flatten(0, 1), classes, label_smoothing=recipe.label_smoothing)
-            loss = loss + recipe.auxiliary * digit_loss * batch.digits.shape[1]
+            group["lr"] = recipe.learning_rate * factor(min(1.0, progress), recipe.epochs, **settings)
+        batch = pairs[start : start + recipe.batch_size]
+        images = shown[:, start : start + recipe.batch_size]  # [views, B, n, 14, 14]
+        answers, digits = network(images.flatten(0, 1))
+        classes = batch.digits.repeat(recipe.views, 1)
+        loss = loss_of(recipe, epoch, answers, digits, batch.labels.repeat(recipe.views), classes)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        outputs.append((comparison[: len(batch)].detach(), digits[: len(batch)].detach()))
-    return _measures(*map(torch.cat, zip(*outputs, strict=True)), shuffled, recipe.loss)
+        outputs.append([None if part is None else part[: len(batch)].detach() for part in (answers, digits)])
+    return _measures(*_joined(outputs), pairs, recipe.loss)
+
+
+def loss_of(
+    recipe: Recipe, epoch: int, answers: Tensor, digits: Tensor | None, labels: Tensor, classes: Tensor
+) -> Tensor:
+    """The loss trained in this epoch, of logits [B, answers] and [B, n, 10] for labels [B] and classes [B, n]."""
+    answer_weight, digit_weight = recipe.weights(epoch)
+    loss = answer_weight * LOSSES[recipe.loss](answers, labels) if answer_weight else 0.0
+    if digit_weight:
+        # The mean over B·n digits, times n: the sum of the images' mean losses.
+        of_digits = F.cross_entropy(digits.flatten(0, 1), classes.flatten(), label_smoothing=recipe.label_smoothing)
+        loss = loss + digit_weight * of_digits * classes.shape[1]
+    return loss
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Of images [B, n, 14, 14] the comparison's logits [B, 2] and the digits' logits [B, n, 10], with dropout off."""
+def _trained_loss(network: Network, recipe: Recipe, pairs: Pairs, epoch: int) -> float:
+    return loss_of(recipe, epoch, *predict(network, pairs.images), pairs.labels, pairs.digits).item()
+
+
+def _joined(outputs: list) -> tuple[Tensor, Tensor | None]:
+    answers, digits = zip(*outputs, strict=True)
+    return torch.cat(answers), None if digits[0] is None else torch.cat(digits)
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Of images [B, n, 14, 14] the logits of the answers and the digits' logits [B, n, 10], if any, with dropout off."""
     network.eval()
-    outputs = [network(batch) for batch in images.split(EVALUATION_BATCH)]
-    return tuple(map(torch.cat, zip(*outputs, strict=True)))
+    return _joined([network(batch) for batch in images.split(EVALUATION_BATCH)])
 
 
 def evaluate(network: nn.Module, pairs: Pairs, loss: str = "cross_entropy") -> dict[str, float]:
-    """Mean loss (nats) and accuracy of the comparison and accuracy of the digits (shares of 1), with dropout off."""
+    """Mean loss (nats) and accuracy of the answer and accuracy of the digits (shares of 1), with dropout off."""
     return _measures(*predict(network, pairs.images), pairs, loss)
 
 
@@ -214,15 +279,17 @@ def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe, d
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     with random_state_kept(device):
         network.train()
-        outputs = [network(batch) for batch in pairs.images.split(recipe.batch_size)]
+        outputs = _joined([network(batch) for batch in pairs.images.split(recipe.batch_size)])
     for name, buffer in network.named_buffers():
         buffer.copy_(before[name])
-    return _measures(*map(torch.cat, zip(*outputs, strict=True)), pairs, recipe.loss)
+    return _measures(*outputs, pairs, recipe.loss)
 
 
-def _measures(comparison: Tensor, digits: Tensor, pairs: Pairs, loss: str) -> dict[str, float]:
-    return {
-        "loss": round(LOSSES[loss](comparison, pairs.labels).item(), 6),
-        "accuracy": (comparison.argmax(dim=1) == pairs.labels).double().mean().item(),
-        "digit_accuracy": (digits.argmax(dim=2) == pairs.digits).double().mean().item(),
+def _measures(answers: Tensor, digits: Tensor | None, pairs: Pairs, loss: str) -> dict[str, float]:
+    measures = {
+        "loss": round(LOSSES[loss](answers, pairs.labels).item(), 6),
+        "accuracy": (answers.argmax(dim=1) == pairs.labels).double().mean().item(),
     }
+    if digits is not None:
+        measures["digit_accuracy"] = (digits.argmax(dim=2) == pairs.digits).double().mean().item()
+    return measures

@@ -3,10 +3,12 @@ import gzip
 import numpy as np
 import pytest
 import torch
-from conftest import defined_in, write_idx
+from conftest import by_hand, defined_in, write_idx
 
 from helpers import data, sources
+from helpers.digits import make_digits
 from helpers.inputs import InputError
+from helpers.questions import SHIPPED
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_averaging_is_over_blocks_of_two_by_two():
     assert small.sum() == 261 / 4
 
 
-def test_a_round_draws_no_digit_twice_and_standardises_by_its_training_digits(digits):
+def test_a_round_draws_no_digit_twice_and_standardizes_by_its_training_digits(digits):
     train, test = data.draw_round(digits, 3, 1, pairs=300, test_pairs=300)
     for part in (train, test):
         flat = part.images.reshape(600, -1)
@@ -137,8 +139,35 @@ def test_a_round_draws_no_digit_twice_and_standardises_by_its_training_digits(di
     assert test.images.mean() != 0
 
 
+def test_each_set_may_be_standardized_by_its_own_mean_and_deviation(digits):
+    raw = data.draw_round(digits, 3, 1, pairs=300, standardize=False, test_pairs=200)
+    each = data.draw_round(digits, 3, 1, pairs=300, standardize="each", test_pairs=200)
+    for pixels, part in zip(raw, each, strict=True):
+        assert torch.allclose(part.images, (pixels.images - pixels.images.mean()) / pixels.images.std(), atol=1e-5)
+
+
+def test_training_pairs_are_of_training_digits_and_test_pairs_of_test_digits():
+    counts = {"train_labels": np.arange(40) % 10, "test_labels": np.arange(30) % 10}
+    dark, bright = np.full((40, 28, 28), 10, np.uint8), np.full((30, 28, 28), 200, np.uint8)
+    digits = make_digits("made", "two brightnesses", dark, counts["train_labels"], bright, counts["test_labels"])
+    train, test = data.draw_round(digits, 0, 0, 20, standardize=False, test_pairs=15)
+    assert (train.images == 10).all()
+    assert (test.images == 200).all()
+
+
+@pytest.mark.parametrize("question", [*SHIPPED, "first + 1 == second"])
+def test_the_labels_of_a_round_answer_its_question(digits, question):
+    for part in data.draw_round(digits, 0, 0, 100, question=question, test_pairs=100):
+        rows = part.digits.tolist()
+        assert part.labels.tolist() == [by_hand(question, row) for row in rows]
+        again = part.paired_again()
+        assert again.labels.tolist() == [by_hand(question, row) for row in again.digits.tolist()]
+        assert sorted(again.digits.flatten().tolist()) == sorted(part.digits.flatten().tolist())
+        assert again.digits.tolist() != rows
+
+
 def test_raw_pictures_are_means_of_blocks_from_0_to_255(digits):
-    raw, test = data.draw_round(digits, 3, 1, pairs=300, standardise=False, test_pairs=300)
+    raw, test = data.draw_round(digits, 3, 1, pairs=300, standardize=False, test_pairs=300)
     drawn = data.draw_digits(digits, 3, 1, 600, 600)
     for part, (images, labels) in zip((raw, test), drawn, strict=True):
         assert torch.equal(part.images.flatten(0, 1), data.average_blocks(images))
@@ -164,21 +193,6 @@ def test_fewer_pairs_are_the_beginning_of_more_and_the_test_pairs_stay(digits):
 def test_more_pairs_than_there_are_digits_are_refused(digits, name):
     with pytest.raises(InputError, match=f"{name}: 301 was given, allowed is at most 300"):
         data.draw_round(digits, 0, 0, **{"pairs": 10, "test_pairs": 10} | {name: 301})
-
-
-def test_labels_of_every_pair_of_classes():
-    pairs = torch.cartesian_prod(torch.arange(10), torch.arange(10))
-    assert data.in_order(pairs).sum() == 55
-    assert data.in_order(pairs, strict=True).sum() == 45
-    assert data.in_order(torch.tensor([[1, 2, 2], [1, 3, 2]])).tolist() == [1, 0]
-    assert data.in_order(torch.tensor([[1, 2, 2], [1, 2, 3]]), strict=True).tolist() == [0, 1]
-
-
-@pytest.mark.parametrize("strict", [False, True])
-def test_chance_is_the_share_over_all_pairs(strict):
-    labels = np.array([0, 0, 1, 1, 1, 2], np.uint8)
-    pairs = torch.tensor([(a, b) for i, a in enumerate(labels) for j, b in enumerate(labels) if i != j])
-    assert data.chance_in_order(labels, strict) == pytest.approx(data.in_order(pairs, strict).float().mean().item())
 
 
 def test_validation_splits_part_the_pairs(digits):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from conftest import defined_in, made_digits
+from conftest import by_hand, defined_in, made_digits
 
 from helpers import experiments, fingerprint, store, training
 from helpers import runs as run_module
@@ -31,7 +31,7 @@ def test_the_table_is_tidy(models, setting):
     table = run_rounds(models, setting)
     assert len(table) == 4 * 2 * 2
     assert list(dict.fromkeys(table.model)) == list(FOUR_WAY)
-    of_the_run = ["images", "strict", "pairs", "seed", "round", "run", "epoch"]
+    of_the_run = ["images", "question", "pairs", "seed", "round", "run", "epoch"]
     assert table.columns[:12].tolist() == ["model", "family", "sharing", "auxiliary", "parameters", *of_the_run]
     assert not table.isna().any().any()
     assert not table.duplicated(["model", "round", "epoch"]).any()
@@ -80,10 +80,10 @@ def test_every_run_that_finished_before_a_failure_is_kept(models, setting, monke
 
 def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
     model = models[0]
-    strict = replace(model, architecture=replace(model.architecture, strict=True))
+    other = replace(model, architecture=replace(model.architecture, question="less than"))
     faster = replace(model, recipe=replace(model.recipe, learning_rate=0.5))
     changed = [Run(model, 1, 0), Run(model, 0, 1), Run(model, 0, 0, fold=(0, 5)), Run(replace(model, pairs=500), 0, 0)]
-    changed += [Run(model, 0, 0, start=1), Run(faster, 0, 0), Run(strict, 0, 0), Run(model, 0, 0)]
+    changed += [Run(model, 0, 0, start=1), Run(faster, 0, 0), Run(other, 0, 0), Run(model, 0, 0)]
 
     def name(run, of=setting):
         return fingerprint.name_of(run.description(of.digits, of.device), run.code())
@@ -116,18 +116,48 @@ def test_another_start_has_other_weights_on_the_same_pairs(models, setting):
     assert plain.to_csv() == table[table.start == 0].drop(columns="start").reset_index(drop=True).to_csv()
 
 
+def test_every_round_has_initial_weights_of_its_own(models, setting):
+    still = replace(models[0], recipe=replace(models[0].recipe, learning_rate=0.0, epochs=1))
+    runs = [Run(still, 0, 0), Run(still, 0, 1), Run(still, 1, 0), Run(still, 0, 0, start=1), Run(still, 0, 0, (0, 2))]
+    initial = [run_module.train_run(run, run.pairs(setting.digits), "cpu").weights for run in runs]
+    assert len({str(weights["head.0.1.weight"].tolist()) for weights in initial}) == len(runs)
+
+
+@pytest.mark.parametrize("question", ["sum", "less than"])
+def test_a_run_is_asked_its_own_question(setting, question):
+    model = read_models(TINY, question=question)[0]
+    for pairs in Run(model, 0, 0).pairs(setting.digits).values():
+        assert pairs.labels.tolist() == [by_hand(question, row) for row in pairs.digits.tolist()]
+
+
+def test_models_that_nothing_would_train_are_refused():
+    for wrong in (
+        {"head": ["argmax", "fixed"]},
+        {"head": "fixed", "recipe": {"freeze": True}},
+        {"digits": "none", "recipe": {"auxiliary": 1.0}},
+        {"digits": "none", "recipe": {"pretrain": 1}},
+    ):
+        with pytest.raises(InputError, match="model one: "):
+            read_models(TINY | wrong | {"models": {"one": {}}})
+
+
+def test_trained_on_the_digits_alone_the_largest_logits_answer():
+    own = TINY | {"recipe": {"comparison": 0, "auxiliary": 1.0}, "models": {"learned": {}, "computed": {"head": "fixed"}}}
+    assert [model.architecture.head for model in read_models(own)] == [("argmax", "fixed"), ("fixed",)]
+
+
 def test_raw_pictures_are_those_of_the_source(models, setting):
     model = models[0]
-    raw, standardised = (
-        Run(replace(model, recipe=replace(model.recipe, standardise=switch)), 0, 0).pairs(setting.digits)
+    raw, standardized = (
+        Run(replace(model, recipe=replace(model.recipe, standardize=switch)), 0, 0).pairs(setting.digits)
         for switch in (False, True)
     )
     assert raw["train"].images.min() >= 0
     assert 200 < raw["train"].images.max() <= 255
-    assert raw["train"].digits.equal(standardised["train"].digits)
+    assert raw["train"].digits.equal(standardized["train"].digits)
     mean, deviation = raw["train"].images.mean(), raw["train"].images.std()
     for part in ("train", "test"):
-        assert torch.allclose((raw[part].images - mean) / deviation, standardised[part].images, atol=1e-5)
+        assert torch.allclose((raw[part].images - mean) / deviation, standardized[part].images, atol=1e-5)
 
 
 def test_predictions_are_what_a_network_says(models, setting):
@@ -141,7 +171,7 @@ def test_predictions_are_what_a_network_says(models, setting):
 
 
 def test_three_digits_in_order_are_learnt_like_two(setting):
-    own = {**TINY, "head": "order", "models": {"three": {"auxiliary": 1.0, "epochs": 6}}}
+    own = {**TINY, "head": "fixed", "models": {"three": {"auxiliary": 1.0, "epochs": 6}}}
     models = read_models(own, images=3, pairs=600)
     drawn = Run(models[0], 0, 0).pairs(replace(setting, digits=made_digits(3000, 3000)).digits)
     assert drawn["train"].images.shape == (600, 3, 14, 14)
@@ -182,18 +212,19 @@ def test_another_question_and_a_file_of_ones_own_make_tables_of_other_names(tmp_
     (tmp_path / "convnet.yaml").write_text(yaml.safe_dump(TINY))
     asked = [
         read_models("convnet"),
-        read_models("convnet", strict=True),
+        read_models("convnet", question="less than"),
         read_models("convnet", images=3),
         read_models(str(tmp_path / "convnet.yaml")),
     ]
     families = [models[0].labels["family"] for models in asked]
-    assert families == ["convnet", "convnet-strict", "convnet-3-images", "own-convnet"]
+    assert families == ["convnet", "convnet-less-than", "convnet-3-images", "own-convnet"]
 
 
 def test_a_given_head_replaces_those_of_the_file():
-    own = {**TINY, "head": "order", "models": {"a": {}, "b": {"head": "outer_product"}}}
-    assert [model.architecture.head for model in read_models(own)] == ["order", "outer_product"]
-    assert [model.architecture.head for model in read_models(own, head="linear")] == ["linear", "linear"]
+    own = {**TINY, "head": "fixed", "models": {"a": {}, "b": {"head": ["relu", {"linear": 2}]}}}
+    assert [model.architecture.head for model in read_models(own)] == [("fixed",), ("relu", {"linear": 2})]
+    given = [{"linear": "answers"}]
+    assert [model.architecture.head for model in read_models(own, head=given)] == [tuple(given)] * 2
 
 
 def test_labelled_models_have_names_and_a_column_of_their_own(models):

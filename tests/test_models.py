@@ -1,5 +1,4 @@
 from dataclasses import asdict
-from itertools import product
 
 import pytest
 import torch
@@ -7,9 +6,9 @@ from conftest import defined_in
 from torch import nn
 
 from helpers.architectures import find_model, read_models
-from helpers.data import in_order
 from helpers.inputs import InputError
-from helpers.models import LAYERS, Architecture, OrderHead, OuterProductHead, build, count_parameters, moved
+from helpers.models import LAYERS, Architecture, build, count_parameters, moved
+from helpers.questions import ask
 
 SMALL = ("relu", {"linear": 10})
 PARAMETERS = {"M1": 66_934, "M2": 33_504, "M3": 66_934, "M4": 33_504, "M5": 66_344}  # Table I of the first report
@@ -88,9 +87,9 @@ def test_every_layer_kind_can_be_built_and_run():
     assert build(Architecture(line, sharing=False))(torch.randn(3, 2, 14, 14))[0].shape == (3, 2)
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (2, None), (3, 2), (5, 1)])
-def test_max_pooling_gives_the_same_in_training_and_out_of_it(kernel, stride):
-    pool, maps = LAYERS["max_pool"][0]((4, 13, 9), kernel, stride), torch.randn(3, 4, 13, 9)
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 1, 0), (2, None, 1), (3, 2, 1), (5, 1, 2)])
+def test_max_pooling_gives_the_same_in_training_and_out_of_it(kernel, stride, padding):
+    pool, maps = LAYERS["max_pool"][0]((4, 13, 9), kernel, stride, padding), torch.randn(3, 4, 13, 9)
     assert torch.equal(pool.train()(maps), pool.eval()(maps))
 
 
@@ -118,9 +117,9 @@ def test_any_number_of_images(images, sharing):
     ("layers", "sentence"),
     [
         (({"conv2d": {"channels": 4, "kernel": 15}}, {"linear": 10}),
-         r"layer 1 \(conv2d\) cannot take the 14×14 map in 1 channel\(s\) that it gets .*Kernel size: \(15 x 15\)"),
+         r"layer 1 \(conv2d\) cannot take the 14×14 maps in 1 channel\(s\) that it gets .*Kernel size: \(15 x 15\)"),
         (({"max_pool": 8}, {"conv2d": {"channels": 4, "kernel": 3}}, {"linear": 10}),
-         r"layer 2 \(conv2d\) cannot take the 1×1 map in 1 channel\(s\) that it gets .*Kernel size: \(3 x 3\)"),
+         r"layer 2 \(conv2d\) cannot take the 1×1 maps in 1 channel\(s\) that it gets .*Kernel size: \(3 x 3\)"),
         (({"linear": 5}, {"conv2d": {"channels": 4, "kernel": 3}}), r"layer 2 \(conv2d\) cannot take the 5 units"),
         (({"linear": 5}, {"max_pool": 2}, {"linear": 10}), r"layer 2 \(max_pool\): it needs a map, but gets 5 units"),
         (({"conv2d": {"chanels": 8, "kernel": 3}}, {"linear": 10}),
@@ -147,25 +146,12 @@ def test_an_impossible_description_is_refused_in_one_sentence(layers, sentence):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("images", [2, 3])
-@pytest.mark.parametrize("strict", [False, True])
-def test_the_order_head_is_exact(images, strict):
-    """Against brute force: for certain digits over all classes, and for uncertain ones over all combinations."""
-    head = OrderHead(Architecture(SMALL, images=images, strict=strict))
-    classes = torch.cartesian_prod(*[torch.arange(10)] * images)
-    certain = head(30.0 * nn.functional.one_hot(classes, 10).float())
-    assert torch.equal(certain.argmax(dim=1), in_order(classes, strict))
-    logits = torch.randn(20, images, 10)
-    probability = logits.softmax(dim=2)
-    expected = torch.zeros(20)
-    for combination in classes[in_order(classes, strict).bool()]:
-        expected += torch.stack([probability[:, i, c] for i, c in enumerate(combination)]).prod(dim=0)
-    assert torch.allclose(head(logits).softmax(dim=1)[:, 1], expected, atol=1e-5)
-    assert count_parameters(head) == 0
+def head_of(*layers, **settings) -> nn.Module:
+    return build(Architecture(SMALL, head=layers, **settings)).head
 
 
-def test_the_order_head_gives_finite_losses_where_it_is_sure_and_wrong():
-    head = OrderHead(Architecture(SMALL))
+def test_the_fixed_head_gives_finite_losses_where_it_is_sure_and_wrong():
+    head = head_of("fixed")
     logits = torch.full((1, 2, 10), -1000.0, requires_grad=True)
     sure = logits + 2000 * nn.functional.one_hot(torch.tensor([[9, 0]]), 10)
     loss = nn.functional.cross_entropy(head(sure), torch.tensor([1]))
@@ -174,15 +160,104 @@ def test_the_order_head_gives_finite_losses_where_it_is_sure_and_wrong():
     assert torch.isfinite(logits.grad).all()
 
 
-def test_the_outer_product_head_reads_every_combination_once():
-    head = OuterProductHead(Architecture(SMALL))
-    classes = torch.tensor([[3, 7]])
+def test_the_outer_product_has_every_combination_once():
+    head = head_of("softmax", "outer_product", {"linear": 2})
+    (_, linear) = head[-1]
     with torch.no_grad():
-        head.linear.weight[:] = torch.arange(200.0).view(2, 100)
-        head.linear.bias[:] = 0
-    got = head(100.0 * nn.functional.one_hot(classes, 10).float())
+        linear.weight[:] = torch.arange(200.0).view(2, 100)
+        linear.bias[:] = 0
+    got = head(100.0 * nn.functional.one_hot(torch.tensor([[3, 7]]), 10).float())
     assert torch.allclose(got, torch.tensor([[37.0, 137.0]]))
-    assert OuterProductHead(Architecture(SMALL, images=3)).linear.in_features == 1000
+    assert count_parameters(head_of("outer_product", {"linear": 2}, images=3)) == 2002
+
+
+@pytest.mark.parametrize("question", ["less than or equal", "equal", "sum"])
+def test_the_argmax_head_answers_for_the_largest_logits(question):
+    logits = torch.randn(50, 2, 10)
+    answers = head_of("argmax", "fixed", question=question)(logits).argmax(dim=1)
+    assert torch.equal(answers, ask(question).labels(logits.argmax(dim=2)))
+
+
+def test_the_expected_digit_is_compared_with_two_parameters():
+    head = head_of("expected_digit", "difference", {"linear": 1})
+    assert count_parameters(head) == 2
+    logits = torch.randn(6, 2, 10)
+    means = logits.softmax(dim=2) @ torch.arange(10.0)
+    weight, bias = (parameter.detach().flatten() for parameter in head.parameters())
+    expected = weight * (means[:, 1] - means[:, 0]) + bias
+    assert torch.allclose(head(logits), torch.stack([torch.zeros(6), expected], dim=1), atol=1e-5)
+
+
+def test_a_learned_temperature_divides_the_logits_and_begins_at_one():
+    head = head_of({"temperature": "learned"}, "fixed")
+    logits = torch.randn(5, 2, 10)
+    assert torch.allclose(head(logits), head_of("fixed")(logits))
+    assert count_parameters(head) == 1
+    assert torch.allclose(head_of({"temperature": 2.0}, "fixed")(logits), head_of("fixed")(logits / 2))
+
+
+def test_normalized_logits_have_mean_zero_and_variance_one_in_each_image():
+    normalized = head_of("normalize", {"linear": 2})[0](5 + 3 * torch.randn(4, 2, 10))
+    assert torch.allclose(normalized.mean(dim=2), torch.zeros(4, 2), atol=1e-5)
+    assert torch.allclose(normalized.var(dim=2, unbiased=False), torch.ones(4, 2), atol=1e-3)
+
+
+def test_a_stopped_gradient_trains_the_head_alone():
+    network = build(Architecture(SMALL, head=("stop_gradient", {"linear": 2})))
+    network(torch.randn(3, 2, 14, 14))[0].sum().backward()
+    assert all(parameter.grad is None for parameter in network.branches.parameters())
+    assert all(parameter.grad is not None for parameter in network.head.parameters())
+
+
+def test_both_digits_may_be_two_channels_of_one_network():
+    network = build(Architecture(({"conv2d": {"channels": 4, "kernel": 3}}, {"linear": 20}), together=True))
+    answers, digits = network(torch.randn(5, 2, 14, 14))
+    assert (answers.shape, digits.shape) == ((5, 2), (5, 2, 10))
+    assert network.branches[0][0].in_channels == 2
+    answers, digits = build(Architecture(({"linear": 7},), together=True, digits="none"))(torch.randn(5, 2, 14, 14))
+    assert answers.shape == (5, 2)
+    assert digits is None
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+def test_hidden_features_are_joined_and_the_digits_are_on_a_side_branch(sharing):
+    layers, side = ({"linear": 6}, "relu"), ({"linear": 10},)
+    network = build(Architecture(layers, ("difference", {"linear": 2}), side, sharing)).eval()
+    images = torch.randn(5, 2, 14, 14)
+    features, logits = network.read(images)
+    assert (features.shape, logits.shape) == ((5, 2, 6), (5, 2, 10))
+    answers, digits = network(images)
+    assert torch.equal(answers, network.head[1](features[:, 1] - features[:, 0]))
+    assert torch.equal(digits, torch.stack([network.sides[0 if sharing else i](features[:, i]) for i in range(2)], 1))
+    answers[:, 0].sum().backward()
+    assert all(parameter.grad is None for parameter in network.sides.parameters())
+
+
+def test_convolutions_may_be_shared_while_normalizations_are_not():
+    layers = ({"conv2d": {"channels": 4, "kernel": 3, "common": True}}, "batch_norm", {"linear": 10})
+    first, second = build(Architecture(layers, sharing=False)).branches
+    assert first[0] is second[0]
+    assert first[1] is not second[1]
+
+
+def test_a_residual_block_adds_its_input():
+    block = {"residual": ["relu", {"conv2d": {"channels": 1, "kernel": 3, "padding": 1}}]}
+    branch = build(Architecture((block, {"linear": 10}))).branches[0]
+    image = torch.randn(2, 1, 14, 14)
+    assert torch.allclose(branch[0](image), image + branch[0].layers(image))
+    wider = {"conv2d": {"channels": 3, "kernel": 1}}
+    block = {"residual": {"layers": [wider, "relu"], "shortcut": [wider]}}
+    branch = build(Architecture((block, {"linear": 10}))).branches[0]
+    assert torch.allclose(branch[0](image), branch[0].layers(image) + branch[0].shortcut(image))
+    with pytest.raises(InputError, match="residual"):
+        build(Architecture(({"residual": [wider]}, {"linear": 10})))
+
+
+def test_an_initialization_is_that_of_all_weights():
+    first, second = (build(Architecture(({"linear": 10},), initialization=name)) for name in ("torch", "xavier"))
+    bounds = [network.branches[0][0][1].weight.abs().max().item() for network in (first, second)]
+    assert bounds[0] == pytest.approx(196**-0.5, rel=0.02)
+    assert bounds[1] == pytest.approx((6 / 206) ** 0.5, rel=0.02)
 
 
 @pytest.mark.parametrize(("name", "reduce"), [("global_max_pool", "amax"), ("global_average_pool", "mean")])
@@ -193,9 +268,27 @@ def test_global_pooling_leaves_one_value_a_channel(name, reduce):
     assert torch.equal(branch(image), getattr(branch[0](image), reduce)(dim=(2, 3)))
 
 
-def test_unknown_heads_are_refused():
-    with pytest.raises(InputError, match="head: 'quadratic' was given, allowed is one of linear, linear_probabilities"):
-        build(Architecture(SMALL, head="quadratic"))
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"head": ("quadratic",)}, "head: layer 1: 'quadratic'"),
+        ({"head": ({"linear": 3},)}, "head: the last layer gives 3 units, allowed are 2"),
+        ({"head": ({"linear": 2},), "question": "sum"}, "head: the last layer gives 2 units, allowed are 19"),
+        ({"head": ("expected_digit",)}, "head: the last layer gives 2×1 values"),
+        ({"head": ({"linear": 5}, "fixed")}, r"head: layer 2 \(fixed\)"),
+        ({"head": ({"fixed": {"question": "sum"}},)}, r"head: layer 1 \(fixed\): 'question'"),
+        ({"head": ({"temperature": 0},)}, r"head: layer 1 \(temperature\) value: 0"),
+        ({"digits": ({"linear": 5},)}, "digits: the last layer gives 5 units, allowed are 10"),
+        ({"together": True}, "layers: the last layer gives 10 units, allowed are 20"),
+        ({"together": True, "sharing": False}, "sharing: False"),
+        ({"initialization": "zero"}, "initialization: 'zero'"),
+        ({"question": "perhaps"}, "question: 'perhaps'"),
+        ({"answer_shift": 0.5, "digits": "none"}, "answer_shift"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_named(settings, named):
+    with pytest.raises(InputError, match=named):
+        build(Architecture(SMALL, **settings))
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -227,7 +320,7 @@ def test_m6_without_a_part_lacks_one_thing_and_stays_within_the_limit():
 def test_m6_is_one_of_its_candidates():
     (m6,) = read_models("m6")
     assert count_parameters(build(m6.architecture)) == 61_226
-    assert [one.name for one in read_models("m6_candidates") if not changes(one, m6)] == ["four presentations, shifts"]
+    assert [one.name for one in read_models("m6_candidates") if not changes(one, m6)] == ["four views, shifts"]
 
 
 def test_the_smallest_network_has_299_parameters():
@@ -245,18 +338,22 @@ def test_one_recipe_is_that_of_m4_for_all_four():
     ]
 
 
-def test_readings_of_the_first_report_have_the_parameters_of_table_one(models):
-    first_report_layers = defined_in("12_readings").first_report_layers
-    assert first_report_layers() == models["M2"].architecture.layers
-    assert first_report_layers(units=(40, 20)) == models["M5"].architecture.layers
-    for norm, dropout in product(("first", "second", "both"), ("first", "second", "both", "none")):
-        layers = first_report_layers(norm, dropout, "dropout")
-        assert count_parameters(build(Architecture(layers))) == PARAMETERS["M2"]
-        assert count_parameters(build(Architecture(layers, sharing=False))) == PARAMETERS["M1"]
-        assert sum("dropout" in layer for layer in layers) == {"none": 0, "both": 2}.get(dropout, 1)
+def test_two_networks_of_the_same_counts_are_not_the_same_network(models):
+    for model in read_models("same_counts"):
+        assert count_parameters(build(model.architecture)) == PARAMETERS[model.name]
+        assert changes(models[model.name], model) == {"layers", "head"}
 
 
-def test_pictures_move_by_a_pixel_or_a_part_of_one():
+def test_the_first_reports_maps_have_the_sizes_of_its_figure(models):
+    shapes, image = [], torch.randn(1, 1, 14, 14)
+    for layer in build(models["M4"].architecture).branches[0]:
+        image = layer(image)
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.Sequential):
+            shapes.append(tuple(image.shape[1:]))
+    assert shapes == [(16, 14, 14), (16, 8, 8), (16, 9, 9), (16, 10, 10), (20,), (10,)]
+
+
+def test_images_move_by_a_pixel_or_a_part_of_one():
     image = torch.arange(16.0).view(1, 1, 4, 4)
     still, *whole = moved(image, 1.0)
     assert torch.equal(still, image)
@@ -273,8 +370,8 @@ def test_pictures_move_by_a_pixel_or_a_part_of_one():
 
 
 def test_answers_are_averaged_over_five_views_out_of_training_only():
-    shifted = build(Architecture(SMALL, head="order", answer_shift=0.5))
-    plain = build(Architecture(SMALL, head="order"))
+    shifted = build(Architecture(SMALL, head=("fixed",), answer_shift=0.5))
+    plain = build(Architecture(SMALL, head=("fixed",)))
     plain.load_state_dict(shifted.state_dict())
     images = torch.randn(6, 2, 14, 14)
     assert torch.equal(shifted.train()(images)[1], plain.train()(images)[1])

@@ -1,10 +1,13 @@
+import math
+
 import pytest
 import torch
 
+from helpers import training
 from helpers.data import draw_round
 from helpers.inputs import InputError
 from helpers.models import Architecture, build
-from helpers.training import LOSSES, OPTIMIZERS, Recipe, evaluate, predict, train
+from helpers.training import LOSSES, OPTIMIZERS, SCHEDULES, Recipe, evaluate, predict, train
 
 LAYERS = ({"linear": 32}, "relu", {"linear": 10})
 RECIPE = Recipe(optimizer="adam", learning_rate=0.003, batch_size=25, epochs=3)
@@ -31,36 +34,151 @@ def test_it_learns_and_the_auxiliary_loss_teaches_the_digits(pairs):
     assert rows[-1]["test_digit_accuracy"] < 0.5
 
 
-def test_the_auxiliary_loss_reaches_the_sub_networks_and_not_the_head(pairs):
-    """With the comparison's loss made constant, only what the digits' loss reaches may move."""
-    LOSSES["nothing"] = lambda logits, labels: logits.sum() * 0
-    try:
-        recipe = Recipe(loss="nothing", auxiliary=1.0, epochs=1, learning_rate=0.1)
-        _, trained = train(Architecture(LAYERS, sharing=False), recipe, pairs, seed=0)
-        _, still = train(Architecture(LAYERS, sharing=False), Recipe(loss="nothing", epochs=1), pairs, seed=0)
-    finally:
-        del LOSSES["nothing"]
-    moved = {name: not torch.equal(a, b) for (name, a), b in
-             zip(trained.named_parameters(), still.parameters(), strict=True)}  # fmt: skip
-    assert {name.split(".")[0] for name, change in moved.items() if change} == {"branches"}
-    assert all(change for name, change in moved.items() if name.startswith("branches"))
+def weights_of(network) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
-def test_the_auxiliary_weight_scales_the_digits_loss(pairs):
-    """One step of plain gradient descent is linear in the weight."""
-    LOSSES["nothing"] = lambda logits, labels: logits.sum() * 0
-    steps = []
-    try:
-        for weight in (0.0, 1.0, 2.0):
-            recipe = Recipe(
-                loss="nothing", auxiliary=weight, epochs=1, learning_rate=0.01, batch_size=len(pairs["train"])
-            )
-            _, network = train(Architecture(LAYERS), recipe, pairs, seed=0)
-            steps.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
-    finally:
-        del LOSSES["nothing"]
-    assert torch.allclose(2 * (steps[1] - steps[0]), steps[2] - steps[0], atol=1e-6)
-    assert (steps[1] - steps[0]).abs().max() > 1e-4
+def test_trained_on_the_digits_alone_the_head_stays_as_it_was(pairs):
+    recipe = {"comparison": 0.0, "auxiliary": 1.0, "epochs": 1}
+    still = train(Architecture(LAYERS, sharing=False), Recipe(**recipe, learning_rate=0.0), pairs, seed=0)[1]
+    trained = train(Architecture(LAYERS, sharing=False), Recipe(**recipe, learning_rate=0.1), pairs, seed=0)[1]
+    for (name, before), after in zip(still.named_parameters(), trained.parameters(), strict=True):
+        assert torch.equal(before, after) == name.startswith("head")
+
+
+@pytest.mark.parametrize("images", [2, 3])
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.9, 0.0), (0.5, 0.1)])
+def test_two_steps_are_those_computed_by_hand(digits, images, momentum, decay):
+    """Stochastic gradient descent with momentum and weight decay on the whole loss, in a few lines of matrices."""
+    drawn = draw_round(digits, 0, 0, 60, images, "less than", test_pairs=10)
+    pairs = dict(zip(("train", "test"), drawn, strict=True))
+    settings = {"momentum": momentum, "weight_decay": decay}
+    recipe = {"settings": settings, "batch_size": 60, "epochs": 2, "comparison": 0.5, "auxiliary": 0.7}
+    architecture = Architecture(({"linear": 10},), ("relu", {"linear": 2}), images=images, question="less than")
+    initial = train(architecture, Recipe(**recipe, learning_rate=0.0), pairs, seed=4)[1]
+    trained = train(architecture, Recipe(**recipe, learning_rate=0.3), pairs, seed=4)[1]
+    w, b, v, c = (parameter.detach().clone().requires_grad_() for parameter in initial.parameters())
+    x, classes, labels = pairs["train"].images.flatten(2), pairs["train"].digits, pairs["train"].labels
+    velocity = [torch.zeros_like(part) for part in (w, b, v, c)]
+    for _ in range(2):
+        logits = x @ w.T + b
+        answers = logits.clamp(min=0).flatten(1) @ v.T + c
+        loss = -0.5 * answers.log_softmax(1)[range(60), labels].mean()
+        for image in range(images):  # the digits' mean losses are added up
+            loss = loss - 0.7 * logits[:, image].log_softmax(1)[range(60), classes[:, image]].mean()
+        gradients = torch.autograd.grad(loss, (w, b, v, c))
+        with torch.no_grad():
+            for part, speed, gradient in zip((w, b, v, c), velocity, gradients, strict=True):
+                speed.mul_(momentum).add_(gradient + decay * part)
+                part.sub_(0.3 * speed)
+    assert torch.allclose(weights_of(trained), torch.cat([p.flatten() for p in (w, b, v, c)]), atol=1e-5)
+    assert not torch.allclose(weights_of(trained), weights_of(initial), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "settings"),
+    [("sgd", {"momentum": 0.5}), ("sgd", {"weight_decay": 0.1}), ("adam", {"betas": [0.5, 0.9]}), ("adamw", {"eps": 0.1})],
+)
+def test_an_optimizers_settings_reach_it(pairs, optimizer, settings):
+    recipe = {"optimizer": optimizer, "epochs": 1, "learning_rate": 0.01}
+    plain, changed = (train(Architecture(LAYERS), Recipe(**recipe, settings=one), pairs, 0)[1] for one in ({}, settings))
+    assert not torch.allclose(weights_of(plain), weights_of(changed), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "factors"),
+    [  # at the beginning, after 10 %, half and 90 % of ten epochs
+        ("constant", {}, [1, 1, 1, 1]),
+        ("linear", {}, [1, 0.9, 0.5, 0.1]),
+        ("one_cycle", {"warm_up": 0.2}, [0, 0.5, 0.6913, 0.0381]),
+        ("step", {"every": 4, "factor": 0.5}, [1, 1, 0.5, 0.25]),
+        ("exponential", {"factor": 0.9}, [1, 0.9, 0.59049, 0.38742]),
+    ],
+)
+def test_schedules_at_fixed_points(name, settings, factors):
+    found = [SCHEDULES[name](progress, 10, **settings) for progress in (0.0, 0.1001, 0.5001, 0.9001)]
+    assert found == pytest.approx(factors, abs=1e-3)
+
+
+def test_the_schedule_sets_the_rate_of_every_step(pairs, monkeypatch):
+    rates = []
+
+    class Recorded(torch.optim.SGD):
+        def step(self, *arguments):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*arguments)
+
+    monkeypatch.setitem(OPTIMIZERS, "sgd", Recorded)
+    train(Architecture(LAYERS), Recipe(learning_rate=0.8, batch_size=50, epochs=2, schedule="linear"), pairs, 0)
+    assert rates == pytest.approx([0.8 * (1 - (step + 0.5) / 8) for step in range(8)])
+    rates.clear()
+    schedule = {"step": {"every": 1, "factor": 0.1}}
+    train(Architecture(LAYERS), Recipe(learning_rate=0.8, batch_size=100, epochs=2, schedule=schedule), pairs, 0)
+    assert rates == pytest.approx([0.8, 0.8, 0.08, 0.08])
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The labels and classes of every batch that the loss is computed of."""
+    batches, real = [], training.loss_of
+
+    def recorded(recipe, epoch, answers, digits, labels, classes):
+        batches.append((epoch, classes.clone()))
+        return real(recipe, epoch, answers, digits, labels, classes)
+
+    monkeypatch.setattr(training, "loss_of", recorded)
+    return lambda epoch: torch.cat([classes for number, classes in batches if number == epoch])
+
+
+def test_batches_are_shuffled_in_every_epoch_if_not_asked_otherwise(pairs, seen):
+    drawn = pairs["train"].digits
+    train(Architecture(LAYERS), Recipe(epochs=2), pairs, 0)
+    assert sorted(seen(1).tolist()) == sorted(seen(2).tolist()) == sorted(drawn.tolist())
+    assert len({str(order.tolist()) for order in (seen(1), seen(2), drawn)}) == 3
+
+
+def test_without_shuffling_batches_come_as_they_were_drawn(pairs, seen):
+    train(Architecture(LAYERS), Recipe(epochs=2, shuffle=False), pairs, 0)
+    assert torch.equal(seen(1), pairs["train"].digits)
+    assert torch.equal(seen(2), pairs["train"].digits)
+
+
+def test_new_pairs_are_of_the_same_digits_in_every_epoch(pairs, seen):
+    train(Architecture(LAYERS), Recipe(epochs=2, new_pairs=True), pairs, 0)
+    assert sorted(seen(1).flatten().tolist()) == sorted(seen(2).flatten().tolist())
+    assert len({str(sorted(order.tolist())) for order in (seen(1), seen(2), pairs["train"].digits)}) == 3
+
+
+def test_the_squared_error_is_that_of_the_right_answers_probability():
+    logits, labels = torch.tensor([[0.0, 2.0], [1.0, 0.0]]), torch.tensor([1, 1])
+    expected = [(1 - 1 / (1 + math.exp(-2))) ** 2, (1 - 1 / (1 + math.exp(1))) ** 2]
+    assert LOSSES["mean_squared_error"](logits, labels).item() == pytest.approx(sum(expected) / 2, abs=1e-6)
+
+
+def test_held_out_pairs_choose_the_best_epoch_and_are_not_trained_on(pairs, seen):
+    recipe = Recipe(optimizer="adam", learning_rate=0.05, epochs=30, held_out=0.25, patience=3)
+    rows, network = train(Architecture(LAYERS), recipe, pairs, 0)
+    assert sorted(seen(1)[:150].tolist()) == sorted(pairs["train"].digits[:150].tolist())
+    assert [row["epoch"] for row in rows] == list(range(1, 31))
+    held_out = pairs["train"][150:]
+    plain = Recipe(optimizer="adam", learning_rate=0.05, epochs=30)
+    fitted = pairs | {"train": pairs["train"][:150], "validation": held_out}
+    losses = [row["validation_loss"] for row in train(Architecture(LAYERS), plain, fitted, 0)[0]]
+    stop = next(e for e in range(3, 30) if min(losses[e - 2 : e + 1]) > min(losses[: e - 2]))
+    best = min(range(stop + 1), key=losses.__getitem__)
+    assert evaluate(network, held_out)["loss"] == pytest.approx(losses[best], abs=1e-5)
+    assert rows[-1]["test_loss"] == evaluate(network, pairs["test"])["loss"]
+
+
+def test_after_pretraining_on_the_digits_a_frozen_reader_stays_as_it_is(pairs):
+    layers = ({"conv2d": {"channels": 4, "kernel": 3}}, "batch_norm", "relu", {"linear": 10})
+    recipe = {"learning_rate": 0.1, "freeze": True}
+    before = train(Architecture(layers), Recipe(**recipe, pretrain=2, epochs=2), pairs, 0)[1].state_dict()
+    after = train(Architecture(layers), Recipe(**recipe, pretrain=2, epochs=4), pairs, 0)[1].state_dict()
+    start = train(Architecture(layers), Recipe(learning_rate=0.0, epochs=1), pairs, 0)[1].state_dict()
+    for name in before:
+        assert torch.equal(before[name], after[name]) == name.startswith("branches"), name
+        assert torch.equal(before[name], start[name]) == name.startswith("head"), name
 
 
 def test_the_same_seed_gives_the_same_numbers_and_leaves_torch_as_it_was(pairs):
@@ -93,13 +211,13 @@ def test_measuring_seldom_changes_no_number_and_ends_with_the_last_five_epochs(p
     assert seldom == [always[2], *always[4:]]
 
 
-def test_every_presentation_of_a_pair_is_distorted_anew_and_counts(pairs):
+def test_every_view_of_a_pair_has_a_distortion_of_its_own_and_counts(pairs):
     plain = Architecture(({"linear": 10},))
     distort = {"distort": {"shift": 1.0}}
     once, _ = train(plain, Recipe(epochs=1, augmentation=distort), pairs, seed=0)
-    twice, _ = train(plain, Recipe(epochs=1, augmentation=distort, presentations=2), pairs, seed=0)
+    twice, _ = train(plain, Recipe(epochs=1, augmentation=distort, views=2), pairs, seed=0)
     assert once != twice
-    same, _ = train(plain, Recipe(epochs=1, presentations=2), pairs, seed=0)  # shown twice without distortion
+    same, _ = train(plain, Recipe(epochs=1, views=2), pairs, seed=0)  # shown twice without distortion
     assert same[0]["test_loss"] == pytest.approx(
         train(plain, Recipe(epochs=1), pairs, seed=0)[0][0]["test_loss"], abs=1e-5
     )
@@ -110,7 +228,7 @@ def test_a_smoothed_label_keeps_the_digits_less_certain(pairs):
     sure, smooth = (
         train(layers, Recipe(epochs=40, auxiliary=1.0, label_smoothing=share), pairs, seed=0)[1] for share in (0.0, 0.3)
     )
-    certain = [network.read(pairs["train"].images).softmax(dim=2).amax(dim=2).mean() for network in (sure, smooth)]
+    certain = [network.read(pairs["train"].images)[1].softmax(dim=2).amax(dim=2).mean() for network in (sure, smooth)]
     assert certain[0] > certain[1]
 
 
@@ -158,6 +276,13 @@ def test_evaluation_counts_what_predict_says(pairs):
         ({"auxiliary": -0.5}, "auxiliary: -0.5 was given"),
         ({"optimizer": "sdg"}, "optimizer: 'sdg' was given, allowed is one of sgd, adam"),
         ({"loss": "none"}, "loss: 'none' was given, allowed is one of cross_entropy"),
+        ({"comparison": 0}, "comparison: 0"),
+        ({"held_out": 1}, "held_out: 1"),
+        ({"pretrain": 26}, "pretrain: 26"),
+        ({"shuffle": False, "new_pairs": True}, "shuffle: False"),
+        ({"standardize": "all"}, "standardize: 'all'"),
+        ({"schedule": {"step": {}}}, "schedule: step is missing its 'every'"),
+        ({"schedule": {"step": {"every": 0}}}, "every"),
     ],
 )
 def test_bad_recipes_are_refused(settings, sentence):
