@@ -55,6 +55,8 @@ def _published_runs() -> dict[str, dict]:
 def state() -> str:
     """A sentence on whether the published tables were made by the code at hand."""
     runs, sources, same = _published_runs(), tuple(sorted(fingerprint.reached().items())), 0
+    if not runs:
+        return "No runs are published at present; make published writes them."
     for name, run in runs.items():
         code = fingerprint.hash_of(sources, fingerprint.words_of(run["architecture"], run["recipe"]))
         same += fingerprint.name_of(run, code).startswith(name)
@@ -83,9 +85,8 @@ def filled(text: str) -> str:
 def parts() -> dict[str, str]:
     """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
     tables = {path.stem: pd.read_csv(path) for path in sorted(RESULTS.glob("*.csv"))}
-    for name in ("results_table", "answer"):
-        if name not in tables:
-            raise InputError(f"{RESULTS / name}.csv is not there; make published writes it.")
+    if not {"results_table", "answer"} <= tables.keys():
+        return {"answer": "No results are published at present; `make published` writes them.", "table": ""}
     source, plan = tables["results_table"].source[0], "published"
     for name, table in tables.items():
         if set(table.plan) != {plan} or set(table.source) != {source}:
@@ -113,12 +114,14 @@ def verify(count: int = 4) -> bool:
 
     digits, same = experiments.setting().digits, 0
     known = {name: run for name, run in _published_runs().items() if run["data"] == digits.fingerprint}
+    if not _published_runs():
+        raise InputError(state())
     if not known:
         raise InputError(f"None of the published runs is on {digits.name}; MNIST_FOLDER names MNIST's folder.")
     chosen = random.sample(list(known), min(count, len(known)))
     for name in chosen:
         run = known[name]
-        network = Architecture(**run["architecture"] | {"layers": tuple(run["architecture"]["layers"])})
+        network = Architecture(**{k: tuple(v) if isinstance(v, list) else v for k, v in run["architecture"].items()})
         model = runs.Model("", network, Recipe(**run["recipe"]), run["pairs"])
         fold = tuple(run["fold"]) if run["fold"] else None
         anew = runs.Run(model, run["seed"], run["round"], fold, run["start"])

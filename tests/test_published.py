@@ -129,6 +129,8 @@ def test_the_readme_takes_tables_of_one_plan_only(results, planted):
         published.parts()
 
 
-def test_a_missing_table_is_named(results):
-    with pytest.raises(InputError, match="results_table.csv is not there; make published writes it"):
-        published.parts()
+def test_without_results_the_readme_and_verify_say_so(results):
+    assert "No results are published" in published.parts()["answer"]
+    assert "No runs are published" in published.state()
+    with pytest.raises(InputError, match="No runs are published"):
+        published.verify()
