@@ -8,7 +8,8 @@ import pytest
 from conftest import defined_in
 from scipy import stats
 
-from helpers import verdicts
+from helpers import effects, verdicts
+from helpers.architectures import read_models
 from helpers.inputs import ROOT
 from helpers.verdicts import NO, OPEN, YES, judge
 
@@ -104,6 +105,18 @@ def test_what_was_not_run_is_undecided_and_the_rest_is_judged_together():
     assert table.rounds[ids].tolist() == [6, 6, 6, 6, 0]
 
 
+def test_every_look_at_the_list_is_paid_for():
+    """A number that only just holds with the correction for the hypotheses does not with that for the looks, too."""
+    listed = verdicts.hypotheses()
+    count, looks = len(listed["hypotheses"]), listed["looks"]
+    assert looks > 1
+    alone, corrected = (effects.mean_interval(0.001 * SPREAD, tests)[1] for tests in (count, count * looks))
+    of_hypotheses = defined_in("15_verdicts").of_hypotheses
+    for mean, verdict in (((alone + corrected) / 2, "undecided"), (1.01 * corrected, "confirmed")):
+        table = of_hypotheses({"sharing-mlp": rounds(mean)}).set_index("id")
+        assert table.verdict["sharing-mlp"] == verdict
+
+
 def test_a_claim_is_judged_for_each_of_its_families():
     values = {"mlp accuracy sharing": rounds(0.03), "conv accuracy sharing": rounds(-0.03)}
     table = (
@@ -153,3 +166,25 @@ def test_the_reports_numbers_are_consistent_with_the_claims_made_of_them():
     assert len(quoted) == len(theirs)
     for one in quoted:
         assert one["equals"] == pytest.approx(theirs[one["of"]], abs=6e-5), one["claim"]
+
+
+def test_the_first_reports_curves_end_in_its_table():
+    """As they were read off the figures: 25 epochs of five models, whose last points are Table I."""
+    curves = pd.read_csv(ROOT / "data" / verdicts.reports()["first"]["curves"])
+    assert curves.groupby("model").epoch.agg(list).map(lambda epochs: epochs == list(range(1, 26))).all()
+    last = curves[curves.epoch == 25].set_index("model")
+    for name, row in verdicts.reports()["first"]["table_1"].items():
+        for measure in ("train_accuracy", "test_accuracy", "train_loss", "test_loss"):
+            read = last.loc[name, measure]
+            assert np.isnan(read) or read == pytest.approx(row[measure], abs=0.001), (name, measure)
+    assert last.isna().sum().sum() == 2  # M4's accuracies are hidden behind M2's
+
+
+def test_the_models_have_the_recipes_of_table_two():
+    for model in (*read_models("convnet"), *read_models("m5")):
+        theirs, recipe = verdicts.reports()["first"]["table_2"][model.name], model.recipe
+        assert recipe.optimizer == "sgd"
+        assert (recipe.learning_rate, recipe.batch_size, recipe.epochs) == (
+            theirs["learning_rate"], theirs["batch_size"], theirs["epochs"]
+        )  # fmt: skip
+        assert recipe.settings == {"momentum": theirs["momentum"]}
