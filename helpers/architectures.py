@@ -7,8 +7,8 @@ import torch
 
 from helpers.files import read_yaml
 from helpers.inputs import ROOT, InputError, known_keys, one_of, whole_number
-from helpers.models import ARGMAX_HEAD, IMAGE, Architecture, build, count_parameters
-from helpers.questions import short
+from helpers.models import ARGMAX_HEAD, IMAGE, Architecture, build, count_parameters, entry_of
+from helpers.questions import USUAL, short
 from helpers.runs import Model
 from helpers.training import Recipe
 
@@ -24,19 +24,14 @@ FOUR_WAY = {  # where a file names no models of its own
 
 
 def read_models(
-    architecture: str | dict,
-    images: int = 2,
-    question: str = "less than or equal",
-    pairs: int = 1000,
-    head=None,
-    **recipe,
+    architecture: str | dict, images: int = 2, question: str = USUAL, pairs: int = 1000, head=None, **changes
 ) -> list[Model]:
     """The models that an architecture file describes: a name in notebooks/architectures, a path, or its content.
 
     The file has `layers`, and may have `head`, `digits`, `together`, `initialization`, `answer_shift`, `recipe` and
     `models`: {name: {sharing, auxiliary, and what of the network or the recipe is its own}}; without `models` the
-    four-way comparison is made. `head` and further keyword arguments replace what the file says of the heads and the
-    recipes. Raises InputError in one sentence.
+    four-way comparison is made. `head` and further keyword arguments, of the network or of the recipe, replace what the
+    file says of all models. Raises InputError in one sentence.
     """
     family, content = "own", architecture
     if not isinstance(architecture, dict):
@@ -44,26 +39,28 @@ def read_models(
         family = path.stem if FOLDER in path.parents else f"own-{path.stem}"
     known_keys(f"architecture {family}", content, KEYS)
     whole_number("pairs", pairs, 1)
-    # Another question, like a file of one's own, makes other tables, whose names begin with the family's.
-    usual = Architecture(())
-    family += (f"-{images}-images" if images != usual.images else "")
-    family += f"-{short(question)}" if question != usual.question else ""
+    # Another question or head, like a file of one's own, makes other tables, whose names begin with the family's.
+    if head:
+        head = tuple(head if isinstance(head, list | tuple) else [head])
+        kinds = [entry_of(layer, "head")[0] for layer in head]
+        family += "-" + "-".join(kinds[:-1] if kinds[-1] == "linear" and kinds[1:] else kinds)
+    family += (f"-{images}-images" if images != 2 else "") + (f"-{short(question)}" if question != USUAL else "")
     of_recipe = [field.name for field in fields(Recipe)]
     common = known_keys("recipe", content.get("recipe") or {}, of_recipe)
     described = content.get("models") or FOUR_WAY
-    models = []
+    allowed, models = ["sharing", *OF_NETWORK, *of_recipe], []
+    changes = known_keys("read_models", changes | ({"head": head} if head else {}), allowed)
     for name in known_keys("models", described, described):
-        own = known_keys(f"model {name}", described[name], ["sharing", *OF_NETWORK, *of_recipe])
-        network = {key: content[key] for key in OF_NETWORK if key in content}
-        network |= {key: own[key] for key in (*OF_NETWORK, "sharing") if key in own}
-        network |= {"head": head} if head else {}
-        own = {"auxiliary": 0.0} | common | {key: own[key] for key in own if key in of_recipe} | recipe
-        model_recipe = Recipe(**own)
+        own = known_keys(f"model {name}", described[name], allowed)
+        given = {key: content[key] for key in OF_NETWORK if key in content} | common | own | changes
+        network = {key: value for key, value in given.items() if key not in of_recipe}
+        model_recipe = Recipe(**{key: value for key, value in given.items() if key in of_recipe})
         architecture = _architecture(network, images=images, question=question)
         built = build(architecture)  # a description at fault is refused here, before any training
-        if not model_recipe.comparison and count_parameters(built.head):
+        if not model_recipe.comparison and count_parameters(built.head) and architecture.has_digits():
             # Nothing would train this head: the answer is that for the digits with the largest logits.
-            architecture = replace(architecture, head=ARGMAX_HEAD)
+            layers = (*architecture.layers, *architecture.digits)
+            architecture = replace(architecture, layers=layers, digits=(), head=ARGMAX_HEAD)
         labels = {"family": family, "sharing": architecture.sharing, "auxiliary": model_recipe.auxiliary}
         model = Model(str(name), architecture, model_recipe, pairs, labels)
         check_trainable(model)

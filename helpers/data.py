@@ -14,7 +14,7 @@ from torch import Tensor
 
 from helpers.digits import Digits
 from helpers.inputs import InputError
-from helpers.questions import ask
+from helpers.questions import USUAL, ask
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Pairs:
     images: Tensor  # float32 [B, n, 14, 14], standardized if not asked otherwise
     digits: Tensor  # int64 [B, n], classes 0 to 9
     labels: Tensor  # int64 [B], the answers to the question; of yes and no, 1 is yes
-    question: str = "less than or equal"
+    question: str = USUAL
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,7 +58,7 @@ def draw_round(
     round: int,
     pairs: int = 1000,
     images: int = 2,
-    question: str = "less than or equal",
+    question: str = USUAL,
     standardize: bool | str = True,
     test_pairs: int = 1000,
 ) -> tuple[Pairs, Pairs]:

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from helpers.data import Pairs
 from helpers.digits import CLASSES
 from helpers.inputs import InputError
-from helpers.models import HEADS, IMAGE, GlobalAveragePool, GlobalMaxPool, MaxPool, Network
+from helpers.models import IMAGE, Fixed, GlobalAveragePool, GlobalMaxPool, MaxPool, Network
+from helpers.questions import ask
 from helpers.training import predict
 
 OFFERED, MISSED = 40, 10  # test pairs, and of them those that a learnt head answers wrongly of digits read rightly
 SIMPLE = {nn.ReLU: "relu", GlobalMaxPool: "global_max_pool", GlobalAveragePool: "global_average_pool"}
-KNOWN_HEADS = ("linear", "linear_probabilities", "order")
+BEFORE = {nn.ReLU: "relu", nn.Softmax: "softmax"}  # a linear head's layer, if there is one
 
 
 def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: float) -> str:
@@ -31,20 +32,22 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
     Without JavaScript one pair is shown and told. Raises InputError in one sentence for a network that the page cannot
     compute.
     """
-    if pairs.images.shape[1] != 2:
-        raise InputError(f"pairs: examples of {pairs.images.shape[1]} images were given, allowed are pairs.")
+    question = ask(pairs.question, pairs.images.shape[1])
+    if pairs.images.shape[1] != 2 or question.answers != 2:
+        raise InputError(f"pairs: {question.sentence!r} was asked, allowed is a question on two digits, of yes and no.")
     given = [{"name": name, **_described(name, network)} for name, network in networks.items()]
     named, right, missed = {}, {}, {}
     for name, network in networks.items():
         comparison, digits = predict(network, pairs.images)
         named[name], right[name] = digits.argmax(dim=2), comparison.argmax(dim=1) == pairs.labels
-        if not isinstance(network.head, HEADS["order"]):  # the head is learnt
+        if not isinstance(network.head[0], Fixed):  # the head is learned
             missed[name] = (named[name] == pairs.digits).all(dim=1) & ~right[name]
     wanted = {i for wrong in missed.values() for i in wrong.nonzero().flatten().tolist()[:MISSED]}
     others = [i for i in range(len(pairs)) if i not in wanted]
     chosen = sorted([*wanted, *others[: max(0, OFFERED - len(wanted))]])
     pictures = (pairs.images[chosen] * deviation + mean).round().clamp(0, 255)
-    data = {"networks": given, "mean": float(mean), "deviation": float(deviation), "strict": pairs.strict}
+    data = {"networks": given, "mean": float(mean), "deviation": float(deviation)}
+    data |= {"question": question.sentence, "yes": question.steps[0].tolist()}  # by the two classes
     data |= {"numbers": chosen, "pictures": _base64(pictures, "u1"), "digits": pairs.digits[chosen].tolist()}
     data["missed"] = {name: wrong[chosen].nonzero().flatten().tolist() for name, wrong in missed.items()}
     shown = next((index for indices in data["missed"].values() for index in indices), 0)  # as the page begins
@@ -60,20 +63,29 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
 @torch.no_grad()
 def _described(name: str, network: Network) -> dict:
     """What the page computes, layer by layer, and the weights in the order in which it takes them."""
-    head = next((known for known in KNOWN_HEADS if type(network.head) is HEADS[known]), None)
-    if len(network.branches) > 1 or head is None:
-        what = f"{len(network.branches)} sub-network(s) with a {type(network.head).__name__}"
-        raise InputError(f"{name}: {what} was given, allowed is one with a head of {', '.join(KNOWN_HEADS)}.")
-    probe, layers, weights = torch.zeros(1, *IMAGE), [], []
+    match list(network.head):
+        case [Fixed()]:
+            head = "fixed"
+        case [nn.Sequential()] | [nn.ReLU() | nn.Softmax(), nn.Sequential()]:
+            head = BEFORE.get(type(network.head[0]), "logits")
+        case _:
+            head = None
+    architecture = network.architecture
+    if len(network.branches) > 1 or architecture.together or architecture.digits != () or head is None:
+        raise InputError(
+            f"{name}: the page computes one sub-network for both digits whose logits go to the head fixed or to one "
+            f"linear layer, after {' or '.join(BEFORE.values())} or nothing."
+        )
+    probe, layers, weights = torch.zeros(1, 1, *IMAGE), [], []
     for module in network.eval().branches[0]:
         layer, *parts = _layer(name, module, probe.shape[1:])
         layers += [layer] if layer else []
         weights += parts
         probe = module(probe)
-    if head != "order":  # of its two logits only the difference matters
+    if head != "fixed":  # of its two logits only the difference matters
         weights += [part[1] - part[0] for part in network.head[-1].parameters()]
     halves = _base64(torch.cat([part.flatten() for part in weights]), "<f2")
-    return {"head": head, "shift": network.answer_shift, "layers": layers, "weights": halves}
+    return {"head": head, "shift": architecture.answer_shift, "layers": layers, "weights": halves}
 
 
 def _layer(name: str, module: nn.Module, shape) -> tuple:
@@ -90,7 +102,9 @@ def _layer(name: str, module: nn.Module, shape) -> tuple:
                 weight = weight.view(units, *shape[1:], shape[0]).permute(0, 3, 1, 2)
             return {"kind": "linear", "units": units}, weight, module[-1].bias
         case MaxPool():
-            return ({"kind": "max_pool", "kernel": module.kernel_size, "stride": module.stride},)
+            return (
+                {"kind": "max_pool", "kernel": module.kernel_size, "stride": module.stride, "padding": module.padding},
+            )
         case nn.ReLU() | GlobalMaxPool() | GlobalAveragePool() | nn.Dropout() | nn.Dropout1d() | nn.Dropout2d():
             return ({"kind": SIMPLE[type(module)]} if type(module) in SIMPLE else None,)
     raise InputError(f"{name}: the layer {module} was given, which the page cannot compute.")

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from helpers.inputs import InputError
 
-TABLES = ("LAYERS", "INITIALIZATIONS", "OPTIMIZERS", "LOSSES", "SCHEDULES", "AUGMENTATIONS")  # a run names what it takes of them
+TABLES = (
+    "LAYERS",
+    "INITIALIZATIONS",
+    "OPTIMIZERS",
+    "LOSSES",
+    "SCHEDULES",
+    "AUGMENTATIONS",
+)  # a run names what it takes of them
 IMPORT = r"(?m)^\s*(?:from|import)\s+(?:helpers\b|\.)(?:[^\n(]*\([^)]*\)|[^\n]*)"
 
 

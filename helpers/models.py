@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from helpers.digits import CLASSES
 from helpers.inputs import InputError, known_keys, number, one_of, whole_number
-from helpers.questions import Question, ask
+from helpers.questions import USUAL, Question, ask
 
 IMAGE = (14, 14)  # height and width of what a sub-network sees
 LINEAR_HEAD = ({"linear": "answers"},)  # the reports': one linear layer over all digits' logits
@@ -32,7 +32,7 @@ class Architecture:
     sharing: bool = True  # one sub-network for all images instead of one each
     together: bool = False  # the images as channels of one network instead
     images: int = 2  # in an example
-    question: str = "less than or equal"  # of questions.SHIPPED, or an expression
+    question: str = USUAL  # of questions.SHIPPED, or an expression
     initialization: str = "torch"  # of the weights, one of INITIALIZATIONS
     answer_shift: float = 0.0  # pixels; out of training, average over each image moved so far in all four directions
 
@@ -263,7 +263,9 @@ class Network(nn.Module):
             branch, features = _chain("layers", architecture.layers, shape, common, question)
             self.branches.append(branch)
             if len(features) != 1:
-                raise InputError(f"layers: the last layer gives {_in_words(features)}, allowed are units (see flatten).")
+                raise InputError(
+                    f"layers: the last layer gives {_in_words(features)}, allowed are units (see flatten)."
+                )
             if architecture.digits not in ((), "none"):
                 side, logits = _chain("digits", architecture.digits, features, common, question)
                 self.sides.append(side)

@@ -17,6 +17,7 @@ from torch import Tensor
 from helpers.digits import CLASSES
 from helpers.inputs import InputError, whole_number
 
+USUAL = "less than or equal"  # where nothing else is asked
 NAMES = ("first", "second", "third", "fourth")  # of the digits, in a question of one's own
 OUT = None  # the state of an example that can no longer be in order
 
@@ -65,7 +66,7 @@ def _ordered(allowed: Callable) -> tuple[Callable, Callable]:
 
 
 SHIPPED = {  # text: (symbol, (state and digit to state, state to answer)); the first state is the first digit
-    "less than or equal": ("≤", _ordered(lambda last, digit: last <= digit)),
+    USUAL: ("≤", _ordered(lambda last, digit: last <= digit)),
     "less than": ("<", _ordered(lambda last, digit: last < digit)),
     "equal": ("=", _ordered(lambda last, digit: last == digit)),
     "sum": ("+", (lambda state, digit: state + digit, lambda state: state)),
@@ -73,7 +74,6 @@ SHIPPED = {  # text: (symbol, (state and digit to state, state to answer)); the 
 }
 
 
-@lru_cache(maxsize=64)
 def ask(text: str, images: int = 2) -> Question:
     """The question of this text about so many digits: one of SHIPPED, or an expression such as first + 1 == second.
 
@@ -81,6 +81,13 @@ def ask(text: str, images: int = 2) -> Question:
     truth value counts as 1 or 0. Raises InputError in one sentence.
     """
     whole_number("images", images, 2)
+    if not isinstance(text, str):
+        raise InputError(f"question: {text!r} was given, allowed is a text: {', '.join(SHIPPED)}, or an expression.")
+    return _asked(text, images)
+
+
+@lru_cache(maxsize=64)
+def _asked(text: str, images: int) -> Question:
     if text in SHIPPED:
         symbol, (step, answer) = SHIPPED[text]
         names = NAMES[:images] if images <= len(NAMES) else (*NAMES[:2], "…", "last")
@@ -111,6 +118,7 @@ def ask(text: str, images: int = 2) -> Question:
 
 def short(text: str) -> str:
     """A question as part of a file's name: its words, or for an expression its hash."""
+    text = str(text)
     return re.sub(r"\W+", "-", text) if text in SHIPPED else f"own-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
@@ -125,7 +133,7 @@ def _expression(text: str, images: int) -> Callable:
     if images > len(NAMES):
         raise InputError(f"question: {text!r} was given, allowed for {images} images is one of {', '.join(SHIPPED)}.")
     try:
-        tree = ast.parse(text if isinstance(text, str) else "", mode="eval")
+        tree = ast.parse(text, mode="eval")
         for node in ast.walk(tree):
             known = isinstance(node, ast.Name) and node.id in (*names, *functions)
             known |= isinstance(node, ast.Constant) and type(node.value) in (int, bool)

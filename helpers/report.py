@@ -30,6 +30,7 @@ from helpers import published, workers
 from helpers.files import read_yaml
 from helpers.inputs import ROOT, InputError, known_keys, one_of, writable_folder
 from helpers.kernels import ForkedKernelManager
+from helpers.questions import USUAL, short
 from helpers.sources import load_digits
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -82,7 +83,8 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
 
 def _name_of(notebook: str, parameters: dict) -> str:
     """The notebook's name and what makes its tables' names others."""
-    parts = [Path(str(parameters.get("architecture", ""))).stem, "strict" if parameters.get("strict") else ""]
+    question = parameters.get("question", USUAL)
+    parts = [Path(str(parameters.get("architecture", ""))).stem, short(question) if question != USUAL else ""]
     parts += [f"{parameters['images']}-images"] if parameters.get("images", 2) != 2 else []
     return "-".join([notebook, *re.findall(r"\w+", " ".join(parts))])
 

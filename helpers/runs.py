@@ -25,8 +25,8 @@ class Model:
     def __post_init__(self):
         if self.recipe.needs_digits() and not self.architecture.has_digits():
             raise InputError(
-                f"model {self.name}: a loss of the digits was asked for (auxiliary, pretrain or comparison: 0), but its "
-                "network has no digits' logits; give it `digits`."
+                f"model {self.name}: a loss of the digits was asked for (auxiliary, pretrain), but its network has no "
+                "digits' logits; give it `digits`."
             )
 
 

@@ -20,7 +20,7 @@ LAST_EPOCHS = 5  # whose mean is the study's endpoint
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. One line added to OPTIMIZERS or LOSSES makes its name known here."""
+    """How a network is trained. A line added to OPTIMIZERS, LOSSES or SCHEDULES makes its name known here."""
 
     optimizer: str = "sgd"
     learning_rate: float = 0.01
@@ -42,7 +42,7 @@ class Recipe:
     held_out: float = 0.0  # share of the training pairs that is not trained on and chooses the best epoch; 0: the last
     patience: int = 5  # epochs without improvement on these pairs after which training stops
     measure_every: int = 1  # epochs between two measurements; the last LAST_EPOCHS are always measured
-    training_mode: bool = False  # also measure with the network left in training mode, as the first report seems to
+    training_mode: bool = False  # also measure with the network left in training mode
 
     def __post_init__(self):
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -251,7 +251,7 @@ def _joined(outputs: list) -> tuple[Tensor, Tensor | None]:
 
 @torch.inference_mode()
 def predict(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Of images [B, n, 14, 14] the logits of the answers and the digits' logits [B, n, 10], if any, with dropout off."""
+    """Of images [B, n, 14, 14] the answers' logits and the digits' logits [B, n, 10], if any, with dropout off."""
     network.eval()
     return _joined([network(batch) for batch in images.split(EVALUATION_BATCH)])
 

@@ -2,13 +2,13 @@
 
 import ast
 import shutil
+from itertools import pairwise
 from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pytest
 import yaml
-from selenium import webdriver
 
 from helpers import store
 from helpers.digits import Digits, make_digits
@@ -36,7 +36,7 @@ def made_digits(train: int = 600, test: int = 600, noise: float = 20.0, seed: in
 
 def by_hand(question: str, digits: list[int]) -> int:
     """The answer to a question, written down a second time."""
-    neighbours = list(zip(digits, digits[1:], strict=False))
+    neighbours = list(pairwise(digits))
     match question:
         case "less than or equal":
             return int(sorted(digits) == digits)
@@ -111,6 +111,7 @@ def browser(tmp_path_factory):
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (binary and driver):
         pytest.skip("needs chromium and chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver")  # here, so that all other tests do without it
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for argument in (*QUIET.split(), "--disable-component-update", "--disable-sync"):

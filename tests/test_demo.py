@@ -8,8 +8,6 @@ import pytest
 import torch
 from bs4 import BeautifulSoup
 from conftest import set_size
-from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
 
 from helpers.architectures import read_models
 from helpers.data import draw_round
@@ -22,14 +20,14 @@ MEAN, DEVIATION = 40.0, 70.0  # of the made digits, about
 OTHER = Architecture(  # what M5 and M6 leave out
     ("relu", {"conv2d": {"channels": 6, "kernel": 3}}, {"max_pool": {"kernel": 3, "stride": 2}}, "global_average_pool",
      {"linear": 12}, "batch_norm", "relu", {"dropout": 0.2}, {"linear": 10}),
-    head="linear_probabilities",
+    head=("softmax", {"linear": 2}),
     answer_shift=0.4,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def pairs(digits):
-    test = draw_round(digits, 0, 0, 100, standardise=False, test_pairs=200)[1]
+    test = draw_round(digits, 0, 0, 100, standardize=False, test_pairs=200)[1]
     return replace(test, images=(test.images - MEAN) / DEVIATION)
 
 
@@ -49,7 +47,7 @@ def networks(pairs):
             with torch.no_grad():
                 for _ in range(5):
                     built[name](pairs.images)
-                spread = built[name].eval().read(pairs.images).flatten(0, 1).std(dim=0)
+                spread = built[name].eval().read(pairs.images)[1].flatten(0, 1).std(dim=0)
                 for parameter in built[name].branches[0][-1].parameters():  # surer answers have fewer near-ties
                     parameter *= (3 / spread).view(-1, *[1] * (parameter.dim() - 1))
     return built
@@ -81,7 +79,7 @@ def opened(browser, page):
 
 
 def shown(browser, selector):
-    return [element.text for element in browser.find_elements(By.CSS_SELECTOR, f".demo {selector}")]
+    return [element.text for element in browser.find_elements("css selector", f".demo {selector}")]
 
 
 def test_the_page_computes_what_torch_computes(opened, networks, pairs):
@@ -113,8 +111,8 @@ def test_the_offered_pairs_show_the_point(fragment, opened):
     assert "M6" not in data["missed"]
     for index in data["missed"]["M5"]:
         assert data["numbers"][index] >= 150
-    opened.find_element(By.CSS_SELECTOR, ".demo-missed[value=M5]").click()
-    picked = opened.find_element(By.CSS_SELECTOR, ".demo-pick").get_property("value")
+    opened.find_element("css selector", ".demo-missed[value=M5]").click()
+    picked = opened.find_element("css selector", ".demo-pick").get_property("value")
     assert int(picked) in data["missed"]["M5"]
     first, second = data["digits"][int(picked)]
     assert re.findall(r"(\d) \(", shown(opened, ".demo-read")[0]) == [str(first), str(second)]
@@ -122,7 +120,9 @@ def test_the_offered_pairs_show_the_point(fragment, opened):
 
 
 def test_what_is_drawn_is_prepared_as_mnist_is(opened):
-    boards = opened.find_elements(By.CSS_SELECTOR, ".demo-board")
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    boards = opened.find_elements("css selector", ".demo-board")
     for board in boards:
         for start, moves in (((-70, -60), ((30, 5), (5, 40))), ((-20, -70), ((0, 60), (0, 30)))):
             chain = ActionChains(opened, duration=20).move_to_element_with_offset(board, *start).click_and_hold()
@@ -142,7 +142,7 @@ def test_what_is_drawn_is_prepared_as_mnist_is(opened):
         rows = (ink > 0).any(dim=1).nonzero()
         assert 10 <= rows.max() - rows.min() + 1 <= 12  # 20 of 28 pixels, and what the grid cuts
     assert all(text.startswith("first ≤ second: ") and "right" not in text for text in shown(opened, ".demo-answer"))
-    for button in opened.find_elements(By.CSS_SELECTOR, ".demo-clear"):
+    for button in opened.find_elements("css selector", ".demo-clear"):
         button.click()
     assert shown(opened, ".demo-read") == ["nothing to read yet"] * 3
 
@@ -177,8 +177,10 @@ def test_it_fits_and_is_silent(browser, page, width):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"sharing": False}, "2 sub-network"),
-        ({"head": "outer_product"}, "OuterProductHead"),
+        ({"sharing": False}, "one sub-network for both"),
+        ({"head": ("outer_product", {"linear": 2})}, "one sub-network for both"),
+        ({"head": ({"linear": 1},)}, "one sub-network for both"),
+        ({"digits": ({"linear": 10},)}, "one sub-network for both"),
         ({"layers": ("tanh", {"linear": 10})}, "Tanh"),
         ({"layers": ({"conv2d": {"channels": 2, "kernel": 3, "stride": 2}}, {"linear": 10})}, "Conv2d"),
     ],

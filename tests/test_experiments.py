@@ -142,7 +142,10 @@ def test_models_that_nothing_would_train_are_refused():
 
 
 def test_trained_on_the_digits_alone_the_largest_logits_answer():
-    own = TINY | {"recipe": {"comparison": 0, "auxiliary": 1.0}, "models": {"learned": {}, "computed": {"head": "fixed"}}}
+    own = TINY | {
+        "recipe": {"comparison": 0, "auxiliary": 1.0},
+        "models": {"learned": {}, "computed": {"head": "fixed"}},
+    }
     assert [model.architecture.head for model in read_models(own)] == [("argmax", "fixed"), ("fixed",)]
 
 
@@ -214,10 +217,11 @@ def test_another_question_and_a_file_of_ones_own_make_tables_of_other_names(tmp_
         read_models("convnet"),
         read_models("convnet", question="less than"),
         read_models("convnet", images=3),
+        read_models("mlp", head=["softmax", {"linear": "answers"}]),
         read_models(str(tmp_path / "convnet.yaml")),
     ]
     families = [models[0].labels["family"] for models in asked]
-    assert families == ["convnet", "convnet-less-than", "convnet-3-images", "own-convnet"]
+    assert families == ["convnet", "convnet-less-than", "convnet-3-images", "mlp-softmax", "own-convnet"]
 
 
 def test_a_given_head_replaces_those_of_the_file():

@@ -26,7 +26,8 @@ CASES = {  # name: (file or its content, what of read_models)
     "lines": (
         {
             "layers": [{"conv1d": {"channels": 4, "kernel": 5, "stride": 3}}, "gelu", {"max_pool": 2},
-                       {"conv1d": {"channels": 4, "kernel": 3, "groups": 2}}, "elu", {"average_pool": 2}, {"linear": 10}],
+                       {"conv1d": {"channels": 4, "kernel": 3, "groups": 2}}, "elu", {"average_pool": 2},
+                       {"linear": 10}],
             "head": ["softmax", "outer_product", LINEAR],
             "recipe": {"optimizer": "adam", "learning_rate": 0.03, "loss": "mean_squared_error", "schedule": "linear"},
         },

@@ -11,7 +11,6 @@ import urllib.request
 
 import pytest
 from conftest import set_size
-from selenium.webdriver.support.ui import WebDriverWait
 
 from helpers import sources, store
 from helpers.inputs import ROOT
@@ -57,6 +56,8 @@ NOTEBOOK = "[...(window.jupyterapp?.shell.widgets('main') ?? [])].find(w => w.co
 def test_in_jupyterlab_all_cells_run_and_the_demo_answers(browser, lab):
     set_size(browser, 1440, 1000)
     browser.get(f"{lab}/lab/tree/00_start.ipynb")
+    from selenium.webdriver.support.ui import WebDriverWait
+
     wait = WebDriverWait(browser, 600, poll_frequency=0.5)  # a hang, not slowness, is what this ends
     wait.until(lambda b: b.execute_script(f"return !!{NOTEBOOK}"))
     # Asked for by turns: no single answer of the browser has to wait for the notebook.

@@ -11,7 +11,9 @@ from helpers.questions import SHIPPED, ask, short
 OWN = ("first + 1 == second", "abs(first - second) // 4", "first if first > second else 2 * second")
 
 
-@pytest.mark.parametrize(("question", "images"), [*((q, n) for q in SHIPPED for n in (2, 3, 4)), *((q, 2) for q in OWN)])
+@pytest.mark.parametrize(
+    ("question", "images"), [*((q, n) for q in SHIPPED for n in (2, 3, 4)), *((q, 2) for q in OWN)]
+)
 def test_labels_are_the_answers_of_every_combination(question, images):
     classes = torch.cartesian_prod(*[torch.arange(10)] * images)
     labels = ask(question, images).labels(classes)
@@ -51,13 +53,11 @@ def test_chance_is_the_share_of_each_answer_among_random_digits(question):
 
 
 @pytest.mark.parametrize(
-    "question", ["", "first <", "third > first", "import os", "first ** second", "first.real", "__import__('os')", "first",
-                 "first - second", "first // second", "[first]", "'yes'", 1.5, 3, None, "(lambda: 1)()", "0 * first"]
+    "question",
+    ["", "first <", "third > first", "import os", "first ** second", "first.real", "__import__('os')", "[first]",
+     "first - second", "first // second", "'yes'", 1.5, 3, None, ["sum"], "(lambda: 1)()", "0 * first"],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_one_sentence(question):
-    if question == "first":  # the one that can
-        assert ask(question).answers == 10
-        return
     with pytest.raises(InputError, match="question: ") as refusal:
         ask(question)
     assert "\n" not in str(refusal.value)

@@ -58,9 +58,9 @@ def test_a_plan_that_is_not_there_is_refused(tmp_path):
 
 
 def test_two_runs_of_a_notebook_have_names_of_their_own(tmp_path):
-    entries = ["01_data", "01_data", {"notebook": "03_ablation", "parameters": {"strict": True, "images": 3}}]
+    entries = ["01_data", "01_data", {"notebook": "03_ablation", "parameters": {"question": "less than", "images": 3}}]
     _, runs = report.read_plan(write_plan(tmp_path / "plan.yaml", notebooks=entries))
-    assert [run.name for run in runs] == ["01_data", "01_data-2", "03_ablation-strict-3-images"]
+    assert [run.name for run in runs] == ["01_data", "01_data-2", "03_ablation-less-than-3-images"]
 
 
 def test_the_order_of_the_article_is_not_that_of_the_work(tmp_path, made_folder, monkeypatch):

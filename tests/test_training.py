@@ -77,11 +77,18 @@ def test_two_steps_are_those_computed_by_hand(digits, images, momentum, decay):
 
 @pytest.mark.parametrize(
     ("optimizer", "settings"),
-    [("sgd", {"momentum": 0.5}), ("sgd", {"weight_decay": 0.1}), ("adam", {"betas": [0.5, 0.9]}), ("adamw", {"eps": 0.1})],
+    [
+        ("sgd", {"momentum": 0.5}),
+        ("sgd", {"weight_decay": 0.1}),
+        ("adam", {"betas": [0.5, 0.9]}),
+        ("adamw", {"eps": 0.1}),
+    ],
 )
 def test_an_optimizers_settings_reach_it(pairs, optimizer, settings):
     recipe = {"optimizer": optimizer, "epochs": 1, "learning_rate": 0.01}
-    plain, changed = (train(Architecture(LAYERS), Recipe(**recipe, settings=one), pairs, 0)[1] for one in ({}, settings))
+    plain, changed = (
+        train(Architecture(LAYERS), Recipe(**recipe, settings=one), pairs, 0)[1] for one in ({}, settings)
+    )
     assert not torch.allclose(weights_of(plain), weights_of(changed), atol=1e-5)
 
 

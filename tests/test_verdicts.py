@@ -1,7 +1,5 @@
 """Hypotheses and claims are judged by the numbers, whatever these turn out to be, and noise decides nothing."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,14 +134,6 @@ def test_a_claim_is_judged_for_each_of_its_families():
 def test_every_rule_can_be_met_and_failed(one):
     goal = one.get("above", one.get("below", one.get("equals", 0.0)))
     assert {judge(goal + far + 1e-6 * SPREAD, one) for far in (-1e3, 0.001, -0.001, 1e3)} == {YES, NO}
-
-
-@pytest.mark.parametrize("one", REGISTERED, ids=lambda one: one["id"])
-def test_every_hypothesis_is_registered_by_the_notebook_of_its_chapter(one):
-    notebook = json.loads((ROOT / "notebooks" / f"{one['chapter']}.ipynb").read_text())
-    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
-    assert f'"{one["id"]}":' in code[code.index("out.registered(") :]
-    assert f'chapter="{one["chapter"]}"' in code
 
 
 def test_hypotheses_have_ids_of_their_own():
