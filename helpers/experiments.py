@@ -20,17 +20,18 @@ import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from tqdm import tqdm
 
-from helpers import fingerprint, store, workers
+from helpers import store, workers
 from helpers.data import Pairs
 from helpers.digits import Digits
 from helpers.inputs import ROOT, InputError, Interrupted, is_live, one_of, whole_number
 from helpers.models import Network, build, count_parameters
-from helpers.runs import Model, Run, Trained, train_run
+from helpers.runs import TABLES, Model, Run, Trained, additions, canary, names_of, same_canary, train_run
 from helpers.sources import load_digits
 
 DEVICES = ("cpu", "cuda", "mps", "auto")
 PUBLISHED = ROOT / "data" / "results"
 SHORT = 16  # characters of a run's name in a table
+_CHECKED: set[tuple] = set()  # canaries that this process has sung itself, with their models
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,10 @@ def measured(name: str, models: list[Model], setting: Setting, measure: Callable
         rows = table[table.measured_by == by].drop(columns=["source", "plan"], errors="ignore")
         known = dict(list(rows.groupby("run")))
     runs = [Run(model, setting.seed, r) for model in models for r in range(setting.rounds)]
-    names = [_name(run, setting)[:SHORT] for run in runs]
+    names = [
+        next((name for name in candidates if name in known), candidates[0])
+        for candidates in ([name[:SHORT] for name in names] for names in _names(runs, setting, _canaries(runs)))
+    ]
     fresh = _networks([run for name, run in zip(names, runs, strict=True) if name not in known], setting)
     tables = {}
     for name, run in zip(names, runs, strict=True):
@@ -129,8 +133,17 @@ def _networks(runs: list[Run], setting: Setting) -> Iterator[tuple[Network, dict
 # ------------------------------------------------------------------------------------------------- finished runs
 
 
-def _name(run: Run, setting: Setting) -> str:
-    return fingerprint.name_of(run.description(setting.digits, setting.device), run.code())
+def _canaries(runs: list[Run]) -> dict[int, tuple]:
+    """By the id of each of the runs' models its canary, as the code at hand sings it."""
+    models = {id(run.model): run.model for run in runs}
+    canaries = {key: canary(model) for key, model in models.items()}
+    _CHECKED.update((numbers, repr(models[key])) for key, numbers in canaries.items())
+    return canaries
+
+
+def _names(runs: list[Run], setting: Setting, canaries: dict[int, tuple]) -> list[list[str]]:
+    """Of each run the names that it may have; the first is that under which it is stored."""
+    return [names_of(run.description(setting.digits, setting.device), canaries[id(run.model)]) for run in runs]
 
 
 @lru_cache
@@ -151,32 +164,37 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
 
     The published have no weights; they are trained where `weights` are wanted.
     """
-    names = [_name(run, setting) for run in runs]
-    found, taken, missing = {}, 0, {}
-    for name, run in dict(zip(names, runs, strict=True)).items():
-        rows = None if weights else published().get(name[:SHORT])
+    names, found, taken, missing, canaries = [], {}, 0, {}, _canaries(runs)
+    for candidates, run in zip(_names(runs, setting, canaries), runs, strict=True):
+        name = candidates[0]
+        shown = next((other for other in candidates if other[:SHORT] in published()), name)
+        rows = None if weights else published().get(shown[:SHORT])
         if rows is not None and rows.epoch.tolist() == run.model.recipe.epochs_measured():
-            found[name], taken = (rows, None), taken + 1
-        elif stored := store.read(name):
-            found[name] = stored
-        else:
-            run.pairs(setting.digits)  # too few digits are refused before anything is trained
-            missing[name] = run
+            taken += shown not in found
+            found[name := shown] = (rows, None)
+        elif name not in found and name not in missing:
+            name, stored = next(((other, kept) for other in candidates if (kept := store.read(other))), (name, None))
+            if stored:
+                found[name] = stored
+            else:
+                run.pairs(setting.digits)  # too few digits are refused before anything is trained
+                missing[name] = run
+        names.append(name)
     if taken or missing:
         counts = f"{taken} runs published, {len(found) - taken} stored, {len(missing)} trained now"
         print(counts, file=sys.stderr, flush=True)
     if missing:
-        _train(missing, setting)
+        _train(missing, setting, canaries)
         found |= {name: store.read(name) for name in missing}
     return [(name, *found[name]) for name in names]
 
 
-def _train(missing: dict[str, Run], setting: Setting) -> None:
+def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]) -> None:
     """Train runs, {name: run}, and store each as soon as it is finished.
 
     Whatever ends it early ends in one sentence, leaves no worker and keeps all that is finished.
     """
-    done, jobs = 0, min(setting.jobs or cpu_count(), len(missing))
+    done, jobs, own = 0, min(setting.jobs or cpu_count(), len(missing)), additions()
     watched = is_live() or sys.stderr.isatty()
     bar = {"total": len(missing), "unit": " runs", "leave": False}
     if not watched:  # a line of a log every ten seconds at most
@@ -187,16 +205,12 @@ def _train(missing: dict[str, Run], setting: Setting) -> None:
         warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
         parallel = Parallel(n_jobs=-1 if setting.cluster else jobs, return_as="generator_unordered", batch_size=1)
         work = parallel(
-            delayed(_train_named)(name, run, run.pairs(setting.digits), setting.device) for name, run in missing.items()
+            delayed(_train_named)(name, canaries[id(run.model)], own, run, run.pairs(setting.digits), setting.device)
+            for name, run in missing.items()
         )
         try:
             for name, result in tqdm(work, **bar):
                 run = missing[name]
-                if result.code != run.code():
-                    raise InputError(
-                        "A worker has loaded other code of this project, or another version of torch or numpy, than "
-                        "this process; start the kernel (or the cluster's workers) again."
-                    )
                 store.write(name, run.description(setting.digits, setting.device), result)
                 done += 1
         except BrokenProcessPool:
@@ -211,8 +225,20 @@ def _train(missing: dict[str, Run], setting: Setting) -> None:
                 work.close()
 
 
-def _train_named(name: str, *arguments) -> tuple[str, Trained]:
-    return name, train_run(*arguments)
+def _train_named(
+    name: str, expected: tuple, own: list[dict], run: Run, pairs: dict[str, Pairs], device: str
+) -> tuple[str, Trained]:
+    """Train a run in a worker, once its canary is known to be that of the process which gives out the work."""
+    for table, entries in zip(TABLES, own, strict=True):
+        table.update(entries)
+    if (checked := (expected, repr(run.model))) not in _CHECKED:
+        if not same_canary(canary(run.model), expected):
+            raise InputError(
+                "A worker has loaded other code of this project than this process, or another version of torch; start "
+                "the kernel (or the cluster's workers) again."
+            )
+        _CHECKED.add(checked)
+    return name, train_run(run, pairs, device)
 
 
 @contextmanager

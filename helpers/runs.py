@@ -1,15 +1,33 @@
-"""A run: one training as plain data, and what it takes to do it. All that a run can reach is imported from here."""
+"""A run: one training as plain data, its name, and what it takes to do it.
 
-from dataclasses import asdict, dataclass, field
+A run's name is a hash of its description and of a *canary*, a tiny training of that very network by that very recipe:
+it changes with what the code at hand does, and not with how it is written.
+"""
 
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from itertools import product
+
+import numpy as np
 import torch
 
-from helpers import fingerprint
+from helpers import distortion, models, training
 from helpers.data import Pairs, draw_round, split, stream
-from helpers.digits import Digits
+from helpers.digits import CLASSES, Digits, make_digits
 from helpers.inputs import InputError
 from helpers.models import Architecture
 from helpers.training import Recipe, train
+
+CANARY_PAIRS = 24  # of which a third is held out
+STEP, NOISE = 1e-4, 2e-5  # a canary's numbers are rounded to STEP; another processor may differ by NOISE at most
+TABLES = (  # in which a notebook may put parts of its own
+    models.LAYERS, models.INITIALIZATIONS, training.OPTIMIZERS, training.LOSSES, training.SCHEDULES,
+    distortion.AUGMENTATIONS,
+)  # fmt: skip
+SHIPPED = [dict(table) for table in TABLES]
 
 
 @dataclass(frozen=True)
@@ -40,18 +58,15 @@ class Run:
     fold: tuple[int, int] | None = None  # (k, of n): train without the k-th part of the pairs, which validates
     start: int = 0  # another one: other initial weights and batches on the same pairs
 
-    def pairs(self, digits: Digits) -> dict[str, Pairs]:
-        """The round's "train" and "test" pairs; with a fold its part of the training pairs stands as "validation"."""
+    def pairs(self, digits: Digits, draw=draw_round, test_pairs: int = 1000) -> dict[str, Pairs]:
+        """The round's "train" and "test" pairs; with a fold its part of the training pairs is the "validation"."""
         network, how = self.model.architecture, self.model.recipe.standardize
-        drawn = draw_round(digits, self.seed, self.round, self.model.pairs, network.images, network.question, how)
+        asked = network.images, network.question, how
+        drawn = draw(digits, self.seed, self.round, self.model.pairs, *asked, test_pairs)
         pairs = dict(zip(("train", "test"), drawn, strict=True))
         if self.fold:
             pairs["train"], pairs["validation"] = split(pairs["train"], *self.fold)
         return pairs
-
-    def code(self) -> str:
-        """The hash of the code that this process has loaded to train the run."""
-        return fingerprint.of_code(fingerprint.words_of(asdict(self.model.architecture), asdict(self.model.recipe)))
 
     def description(self, digits: Digits, device: str) -> dict:
         """All that determines the run's result, the code aside, as plain data."""
@@ -74,7 +89,6 @@ class Trained:
 
     rows: list[dict]  # of training.train
     weights: dict[str, torch.Tensor]
-    code: str  # fingerprint of the code that did it
 
 
 def train_run(run: Run, pairs: dict[str, Pairs], device: str) -> Trained:
@@ -87,4 +101,78 @@ def train_run(run: Run, pairs: dict[str, Pairs], device: str) -> Trained:
     seed = stream(run.seed, run.round, run.fold, run.start)
     rows, network = train(run.model.architecture, run.model.recipe, pairs, seed, device)
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
-    return Trained(rows, weights, run.code())
+    return Trained(rows, weights)
+
+
+# -------------------------------------------------------------------------------------------------------------- names
+
+
+def canary(model: Model) -> tuple[float, ...]:
+    """The measures of a tiny training of the model: two epochs on made pairs, through all that a run goes through.
+
+    It takes 20 to 200 ms, and is done anew for every list of runs, because the code may have changed in a notebook.
+    Raises InputError where the model cannot be trained.
+    """
+    count = CANARY_PAIRS * model.architecture.images
+    i, y, x = np.ogrid[:count, :28, :28]
+    places = 2 + 12 * (i % CLASSES // 5), 5 * (i % CLASSES % 5)
+    inside = (y >= places[0]) & (y < places[0] + 8) & (x >= places[1]) & (x < places[1] + 5)
+    images = np.where(inside, 230, (7919 * i + 104729 * y + 1299709 * x * y) % 97).astype(np.uint8)
+    labels = (np.arange(count) % CLASSES).astype(np.uint8)
+    digits = make_digits("canary", "made digits", images, labels, images[::-1].copy(), labels[::-1].copy())
+    fitted = CANARY_PAIRS - len(range(0, CANARY_PAIRS, 3))
+    fitted -= round(model.recipe.held_out * fitted)
+    alone = (
+        model.pairs - round(model.recipe.held_out * model.pairs)
+    ) % model.recipe.batch_size == 1  # a last batch of 1
+    tiny = replace(
+        model.recipe,
+        epochs=2,
+        pretrain=min(model.recipe.pretrain, 1),
+        batch_size=fitted - 1 if alone else math.ceil(fitted / 2),
+        measure_every=1,
+    )
+    run = Run(replace(model, recipe=tiny, pairs=CANARY_PAIRS), seed=1, round=2, fold=(0, 3), start=4)
+    try:
+        pairs = run.pairs(digits, draw_round.__wrapped__, CANARY_PAIRS)
+        rows = train_run(run, pairs, "cpu").rows
+    except InputError:
+        raise
+    except Exception as error:  # whatever torch says of what nobody has thought of
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise InputError(f"model {model.name} cannot be trained: {said}.") from None
+    return tuple(float(value) for row in rows for value in row.values())
+
+
+def names_of(description: dict, numbers: tuple[float, ...]) -> list[str]:
+    """The names that the run with this description and this canary may have; the first is that which it gets.
+
+    More than one where a number lies so near the edge of rounding that another processor may round it otherwise.
+    """
+    versions = [version(package).split("+")[0] for package in ("torch", "numpy")]
+    choices = [list(dict.fromkeys(_rounded(number + noise) for noise in (0, -NOISE, NOISE))) for number in numbers]
+    known = hashlib.sha256(json.dumps([description, versions], sort_keys=True).encode())
+    few = product(*choices) if math.prod(map(len, choices)) <= 4096 else [[choice[0] for choice in choices]]
+    names = []
+    for choice in few:
+        names.append(known.copy())
+        names[-1].update(repr(list(choice)).encode())
+    return [name.hexdigest() for name in names]
+
+
+def _rounded(number: float) -> int | str:
+    return round(number / STEP) if math.isfinite(number) else str(number)
+
+
+def additions() -> list[dict]:
+    """What a notebook has put into TABLES, for workers, which do not know it."""
+    return [
+        {name: entry for name, entry in table.items() if shipped.get(name) is not entry}
+        for table, shipped in zip(TABLES, SHIPPED, strict=True)
+    ]
+
+
+def same_canary(mine: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return len(mine) == len(other) and all(
+        abs(a - b) <= NOISE or (math.isnan(a) and math.isnan(b)) for a, b in zip(mine, other, strict=True)
+    )

@@ -5,7 +5,7 @@ import torch
 import yaml
 from conftest import by_hand, defined_in, made_digits
 
-from helpers import experiments, fingerprint, store, training
+from helpers import experiments, store, training
 from helpers import runs as run_module
 from helpers.architectures import FOUR_WAY, labelled, read_models
 from helpers.experiments import run_rounds, trained
@@ -22,8 +22,8 @@ def models():
 
 def count_trainings(monkeypatch):
     trained = []
-    real = run_module.train
-    monkeypatch.setattr(run_module, "train", lambda *a, **k: trained.append(1) or real(*a, **k))
+    real = experiments.train_run  # which no canary calls
+    monkeypatch.setattr(experiments, "train_run", lambda *a, **k: trained.append(1) or real(*a, **k))
     return trained
 
 
@@ -65,14 +65,14 @@ def test_only_what_is_missing_or_damaged_is_trained(models, setting, monkeypatch
 
 
 def test_every_run_that_finished_before_a_failure_is_kept(models, setting, monkeypatch, runs):
-    real = run_module.train
+    real = experiments.train_run
     left = iter(range(3))
 
     def fails_at_the_fourth(*arguments, **options):
         next(left)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(run_module, "train", fails_at_the_fourth)
+    monkeypatch.setattr(experiments, "train_run", fails_at_the_fourth)
     with pytest.raises((RuntimeError, StopIteration)):
         run_rounds(models, setting)
     assert len(list(runs.glob("*.run"))) == 3
@@ -86,7 +86,7 @@ def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
     changed += [Run(model, 0, 0, start=1), Run(faster, 0, 0), Run(other, 0, 0), Run(model, 0, 0)]
 
     def name(run, of=setting):
-        return fingerprint.name_of(run.description(of.digits, of.device), run.code())
+        return run_module.names_of(run.description(of.digits, of.device), run_module.canary(run.model))[0]
 
     names = {name(run) for run in changed}
     names |= {name(changed[-1], replace(setting, digits=digits)), name(changed[-1], replace(setting, device="cuda"))}

@@ -37,7 +37,7 @@ CASES = {  # name: (file or its content, what of read_models)
         {
             "layers": [CONV, {"residual": ["batch_norm", "relu", CONV]}, {"average_pool": {"kernel": 3, "padding": 1}},
                        "silu", "flatten", {"linear": 20}],
-            "digits": "none", "together": True, "head": ["leaky_relu", LINEAR],
+            "digits": "none", "together": True, "head": [{"leaky_relu": 0.3}, LINEAR],
             "recipe": {"optimizer": "adagrad", "learning_rate": 0.02, "loss": "hinge",
                        "schedule": {"step": {"every": 1, "factor": 0.5}}},
         },

@@ -15,7 +15,7 @@ ROWS = [
 
 def write(name="a" * 64):
     weights = {"head.weight": torch.randn(3, 2)}
-    store.write(name, DESCRIPTION, Trained(ROWS, weights, "code"))
+    store.write(name, DESCRIPTION, Trained(ROWS, weights))
     return weights
 
 
