@@ -23,7 +23,7 @@ test: .venv/installed
 
 # JupyterLab saves what is played with, so it is given copies, which git ignores; remove the folder for fresh ones.
 lab: .venv/installed
-	mkdir -p playground && cp -rn notebooks/. playground/
+	mkdir -p playground && { cp -rn notebooks/. playground/ || true; }  # some a cp fails on what is there already
 	cd playground && ../$(BIN)/jupyter lab 00_start.ipynb
 
 readme: .venv/installed
@@ -39,5 +39,5 @@ clean:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12')"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[test]'
+	env -u UV_SYSTEM_PYTHON $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[test]'
 	touch $@

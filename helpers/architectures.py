@@ -14,6 +14,7 @@ from helpers.training import Recipe
 
 FOLDER = ROOT / "notebooks" / "architectures"
 OF_NETWORK = ("layers", "head", "digits", "together", "initialization", "answer_shift")  # of a file, or of one model
+OF_OPTIMIZERS = ("momentum", "weight_decay", "betas", "nesterov", "dampening", "eps", "amsgrad")
 KEYS = ("description", *OF_NETWORK, "recipe", "models")
 FOUR_WAY = {  # where a file names no models of its own
     "neither": {"sharing": False, "auxiliary": 0.0},
@@ -46,11 +47,18 @@ def read_models(
         family += "-" + "-".join(kinds[:-1] if kinds[-1] == "linear" and kinds[1:] else kinds)
     family += (f"-{images}-images" if images != 2 else "") + (f"-{short(question)}" if question != USUAL else "")
     of_recipe = [field.name for field in fields(Recipe)]
-    common = known_keys("recipe", content.get("recipe") or {}, of_recipe)
+    common = content.get("recipe") or {}
     described = content.get("models") or FOUR_WAY
+    for where, mapping in (("recipe", common), *(described.items() if isinstance(described, dict) else ())):
+        wrong = [key for key in mapping if key in OF_OPTIMIZERS] if isinstance(mapping, dict) else []
+        if wrong:
+            raise InputError(f"{where}: {wrong[0]!r} was given, which belongs under settings, the optimizer's own.")
+    known_keys("recipe", common, of_recipe)
     allowed, models = ["sharing", *OF_NETWORK, *of_recipe], []
     changes = known_keys("read_models", changes | ({"head": head} if head else {}), allowed)
     for name in known_keys("models", described, described):
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"models: the name {name!r} was given, allowed is a text; write it in quotes.")
         own = known_keys(f"model {name}", described[name], allowed)
         given = {key: content[key] for key in OF_NETWORK if key in content} | common | own | changes
         network = {key: value for key, value in given.items() if key not in of_recipe}

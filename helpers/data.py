@@ -79,6 +79,8 @@ def draw_round(
         classes = torch.from_numpy(labels.astype(np.int64)).view(count, images)
         pictures = average_blocks(pictures).view(count, images, 14, 14)
         sets.append(Pairs(pictures, classes, ask(question, images).labels(classes), question))
+    if standardize and not all(part.images.std() > 0 for part in sets):
+        raise InputError(f"source: the images of {digits.name} are all alike, allowed are images to tell apart.")
     if standardize:
         measured = sets if standardize == "each" else [sets[0], sets[0]]
         sets = [

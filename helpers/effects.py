@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from helpers.inputs import InputError
+
 CONFIDENCE = 0.95
 FEWEST_ROUNDS = 5  # with fewer nothing is tested, and no interval is shown
 EFFECTS = ("weight sharing", "auxiliary loss", "interaction")
@@ -21,7 +23,8 @@ EFFECTS = ("weight sharing", "auxiliary loss", "interaction")
 class Estimate:
     """The mean over rounds with the half-width of Student's t interval, NaN where the rounds are too few for one.
 
-    In a sentence it reads "+2.4 ± 0.9 points" (`gain`), "84.5 ± 0.9 %" (`share`) or as its format says.
+    In a sentence it reads "+2.4 ± 0.9 points" (`gain`), "84.5 ± 0.9 %" (`share`) or as its format says; where a run
+    has diverged it is no number.
     """
 
     mean: float
@@ -31,6 +34,8 @@ class Estimate:
     scale: float = 100
 
     def __str__(self) -> str:
+        if np.isnan(self.mean):
+            return "no number (a run diverged)"
         mean = self.form.format(self.scale * self.mean)
         half = self.form.replace("+", "").format(self.scale * self.half_width)
         interval = "" if np.isnan(self.half_width) else f" ± {half}"
@@ -76,6 +81,19 @@ def share(values, digits: int = 1) -> Estimate:
     return Estimate(*mean_interval(values), form=f"{{:.{digits}f}}", unit=" %")
 
 
+def endpoint(epochs: int, count: int = 5) -> str:
+    """What a run's last measures are averaged over, in words: the last five epochs, if there are as many."""
+    words = ("epoch", "two epochs", "three epochs", "four epochs", "five epochs")
+    return f"the last {words[min(epochs, count) - 1]}"
+
+
+def over(rounds: int) -> str:
+    """What is shown of so many rounds, in words."""
+    if rounds == 1:
+        return "the one round"
+    return f"mean and 95 % interval of {rounds} rounds" if rounds >= FEWEST_ROUNDS else f"mean of {rounds} rounds"
+
+
 # ------------------------------------------------------------------------------------------------- tables of rounds
 
 
@@ -84,13 +102,38 @@ def last_epochs(table: pd.DataFrame, count: int = 5) -> pd.DataFrame:
     keys = [key for key in ("model", "round", "fold", "start") if key in table]
     ends = table.groupby(keys).epoch.transform("max")
     measures = [name for name in table if name.startswith(("train_", "test_", "validation_"))]
-    means = table[table.epoch > ends - count].groupby(keys, sort=False)[measures].mean()
+    means = mean_of(table[table.epoch > ends - count].groupby(keys, sort=False)[measures])
     return table[table.epoch == ends].drop(columns=measures).merge(means.reset_index(), on=keys)
+
+
+def mean_of(groups) -> pd.DataFrame:
+    """The means of grouped columns; of a group with one value that is no number, of a diverged run, there is none."""
+    return groups.mean().where(groups.count().eq(groups.size(), axis=0))
+
+
+def diverged(table: pd.DataFrame) -> str:
+    """A sentence on the runs that diverged, by model; empty where there are none."""
+    lost = table[table.test_accuracy.isna()].drop_duplicates("run").groupby("model", sort=False).run.count()
+    if not len(lost):
+        return ""
+    models = ", ".join(f"{model} ({count})" for model, count in lost.items())
+    return f"Of {table.run.nunique()} runs {lost.sum()} diverged. They have no accuracy, which is no answer: {models}."
 
 
 def by_round(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     """One column per model (in the table's order), one row per round."""
     return table.pivot(index="round", columns="model", values=metric)[list(dict.fromkeys(table.model))]
+
+
+def best(values: pd.DataFrame) -> str:
+    """The column with the highest mean over its rows, one a round. A column with a diverged run wins nothing.
+
+    Raises InputError where all have one.
+    """
+    means = values.mean(skipna=False)
+    if means.isna().all():
+        raise InputError(f"{', '.join(map(str, values.columns))}: all have a run that diverged, so none is the best.")
+    return means.idxmax()
 
 
 def epochs_to_worst(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:

@@ -53,6 +53,8 @@ def setting(
     whole_number("rounds", rounds, 1)
     whole_number("seed", seed, 0)
     whole_number("jobs", jobs, 0)
+    if not isinstance(cluster, str):
+        raise InputError(f"cluster: {cluster!r} was given, allowed is an address such as tcp://127.0.0.1:8786.")
     one_of("device", device, DEVICES)
     found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
@@ -150,8 +152,11 @@ def _names(runs: list[Run], setting: Setting, canaries: dict[int, tuple]) -> lis
 def published() -> dict[str, pd.DataFrame]:
     """The rows of each run in the committed tables, by its shortened name."""
     found = {}
-    for path in sorted(PUBLISHED.glob("*.csv")):
-        table = pd.read_csv(path)
+    for path in sorted(PUBLISHED.glob("[!.]*.csv")):
+        try:
+            table = pd.read_csv(path)
+        except (ValueError, OSError) as error:  # ValueError: empty, or no CSV
+            raise InputError(f"{path} is no table of results ({error}); remove it.") from None
         if {"run", "epoch"} <= set(table.columns):
             rows = table.loc[:, "epoch":].drop(columns=["source", "plan"], errors="ignore")
             for name, part in rows.groupby(table.run):
@@ -248,8 +253,10 @@ def _cluster(address: str) -> Iterator[None]:
         from distributed import Client
 
         client = Client(address, timeout="10s")
-    except (ImportError, OSError, ValueError) as error:
-        why = "no Dask scheduler answers there; allowed is an address such as tcp://127.0.0.1:8786"
+        if not client.scheduler_info()["workers"]:
+            client.wait_for_workers(1, timeout=10)
+    except (ImportError, OSError, ValueError, TimeoutError) as error:
+        why = "no Dask scheduler with workers answers there; allowed is an address such as tcp://127.0.0.1:8786"
         if isinstance(error, ImportError):
             why = "Dask is not installed; install this project with its extra [cluster]"
         raise InputError(f"cluster: {address!r} was given, but {why}.") from None

@@ -1,6 +1,8 @@
 """What a person may get wrong, answered in one sentence."""
 
+import math
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -25,10 +27,16 @@ def whole_number(name: str, value, least: int, most: int | None = None) -> int:
 
 def number(name: str, value, least: float, most: float = float("inf")) -> float:
     """Return `value` as a float if it is a number from `least` to `most`, else raise InputError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+    finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not finite or not least <= value <= most:
         within = f"from {least:g} to {most:g}" if most != float("inf") else f"of at least {least:g}"
-        raise InputError(f"{name}: {value!r} was given, allowed is a number {within}.")
+        hint = f" (YAML takes it for text; write {float(value):.1e})" if _is_number(value) else ""
+        raise InputError(f"{name}: {value!r} was given, allowed is a number {within}{hint}.")
     return float(value)
+
+
+def _is_number(text) -> bool:
+    return isinstance(text, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?e[-+]?\d+", text) is not None
 
 
 def one_of(name: str, value, allowed) -> str:
@@ -44,7 +52,11 @@ def list_of(name: str, values, check, *limits) -> list:
         raise InputError(
             f"{name}: {values!r} was given, allowed is a list; with papermill it is given as -y '{name}: [1, 2]'."
         )
-    return [check(name, value, *limits) for value in values]
+    checked = [check(name, value, *limits) for value in values]
+    for value in checked:
+        if checked.count(value) > 1:
+            raise InputError(f"{name}: {value!r} was given twice, allowed is every value once.")
+    return checked
 
 
 def known_keys(where: str, mapping, allowed) -> dict:
@@ -60,7 +72,7 @@ def known_keys(where: str, mapping, allowed) -> dict:
 
 def from_here(path: str | Path) -> Path:
     """A path as a person at a prompt means it: from the current folder, `~` being home."""
-    return Path(os.path.abspath(Path(path).expanduser()))
+    return Path(os.path.abspath(os.path.expanduser(str(path))))
 
 
 def writable_folder(name: str, folder: str | Path) -> Path:
@@ -70,11 +82,15 @@ def writable_folder(name: str, folder: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        raise InputError(
-            f"{name}: {str(folder)!r} was given, allowed is a folder that can be written to ({error.strerror})."
-        ) from None
+    except (OSError, ValueError) as error:
+        raise unwritable(name, folder, error) from None
     return folder
+
+
+def unwritable(name: str, folder: str | Path, error: OSError) -> InputError:
+    """The sentence for a folder that cannot be written to, or not any more."""
+    why = getattr(error, "strerror", None) or str(error)
+    return InputError(f"{name}: {str(folder)!r} was given, allowed is a folder that can be written to ({why}).")
 
 
 class Interrupted(KeyboardInterrupt):

@@ -113,7 +113,8 @@ LAYERS = {  # name: (builder, the setting that a bare value stands for)
     "fixed": (lambda shape, question: of_digits(partial(Fixed, question), shape), None),  # given by the architecture
 }
 CHECKS = {  # of the settings of layers, schedules and augmentations by name: (check, its limits); else a number from 0
-    **dict.fromkeys(("units", "channels", "kernel", "stride", "groups"), (whole_number, 1)),
+    **dict.fromkeys(("units", "channels", "kernel", "groups"), (whole_number, 1, 10**6)),
+    "stride": (lambda name, value: value if value is None else whole_number(name, value, 1),),
     "padding": (whole_number, 0),
     "rate": (number, 0, 1),
     "slope": (number, 0),
@@ -352,8 +353,8 @@ def _chain(
 
     Layers of the same `name` are one layer; with `common: true` it is one in all sub-networks.
     """
-    if not isinstance(layers, list | tuple) or not layers:
-        raise InputError(f"{where}: {layers!r} was given, allowed is a list of layers.")
+    if not isinstance(layers, list | tuple) or not layers or where.count("layers") > 20:
+        raise InputError(f"{where[:100]}: {str(layers)[:100]} was given, allowed is a list of layers.")
     modules, own = [], {} if own is None else own
     probe = torch.zeros(1, *shape)  # goes through the layers built so far, and has the shape that the next one gets
     for position, layer in enumerate(layers, start=1):
@@ -365,8 +366,10 @@ def _chain(
                 raise InputError(f"{at} takes no value, but was given {settings!r}.")
             settings = {bare: settings}
         settings = dict(settings)
-        known = common if settings.pop("common", False) else own
+        known = common if one_of(f"{at} common", settings.pop("common", False), (True, False)) else own
         name = settings.pop("name", at)
+        if not isinstance(name, str):
+            raise InputError(f"{at} name: {name!r} was given, allowed is a text.")
         shape = tuple(probe.shape[1:])
         given = {"question": question} if kind == "fixed" else {}
         check_settings(at, builder, settings, 1 + len(given), ("name", "common"))
@@ -386,8 +389,13 @@ def _chain(
             module = known.setdefault(name, module)
             with torch.no_grad():
                 probe = module.eval()(probe)
-        except (RuntimeError, IndexError) as error:  # torch's words on shapes that do not fit
-            said = str(error).splitlines()[0].rstrip(".").replace(". ", "; ")
+        except (
+            RuntimeError,
+            IndexError,
+            MemoryError,
+            OverflowError,
+        ) as error:  # torch's words on shapes that do not fit
+            said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".").replace(". ", "; ")
             raise InputError(f"{at} cannot take the {_in_words(shape)} that it gets ({said}).") from None
         except ValueError as error:  # and on settings that do not go together
             raise error if isinstance(error, InputError) else InputError(f"{at}: {error}.") from None

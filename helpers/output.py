@@ -21,7 +21,7 @@ from PIL import Image
 from helpers import plots
 from helpers.experiments import PUBLISHED, Setting
 from helpers.files import write_whole
-from helpers.inputs import ROOT, InputError, known_keys, writable_folder
+from helpers.inputs import ROOT, InputError, known_keys, unwritable, writable_folder
 
 BY_HAND = ROOT / "report" / "by-hand"  # where a notebook writes that is given no folder
 
@@ -38,7 +38,13 @@ class Page:
     def save(self, table: pd.DataFrame, name: str) -> None:
         """Write tables/NAME.csv, with the data source and the plan as its last columns."""
         content = table.assign(source=self.source, plan=self.plan).to_csv(index=False)
-        write_whole(self.folder / "tables" / f"{name}.csv", content.encode())
+        self._write(f"tables/{name}.csv", content.encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        try:
+            write_whole(self.folder / name, content)
+        except OSError as error:
+            raise unwritable("output", self.folder, error) from None
 
     def load(self, name: str) -> pd.DataFrame:
         """Read a table that a notebook wrote into the same folder, or, for a notebook run by hand, the published one.
@@ -65,8 +71,8 @@ class Page:
         """
         drawing, picture, sources = io.BytesIO(), _png(figure), ""
         figure.savefig(drawing, format="svg", metadata={"Date": None})
-        write_whole(self.folder / "figures" / f"{name}.png", picture)
-        write_whole(self.folder / "figures" / f"{name}.svg", drawing.getvalue())
+        self._write(f"figures/{name}.png", picture)
+        self._write(f"figures/{name}.svg", drawing.getvalue())
         width = min(1, figure.get_figwidth() / plots.WIDTH)
         if figure.get_figwidth() <= plots.COLUMN:  # drawn once more, for a phone
             figure.set_figwidth(plots.PHONE)
@@ -74,13 +80,14 @@ class Page:
         plt.close(figure)
         shown = f'<img src="{_address(picture, "image/png")}" alt="{html.escape(filled(alt, values))}"'
         shown = f'<picture>{sources}{shown} style="width: {width:.0%}"></picture>'
-        words = _caption(filled(caption, values), name, data)
+        words = _caption(filled(caption, _escaped(values)), name, data)
         display(HTML(f'<figure id="{name}" class="picture"><div class="scroll">{shown}</div>{words}</figure>'))
 
     def table(self, table: pd.DataFrame, name: str, caption: str, /, classes: str = "", **values) -> None:
         """Show a table, its numbers formatted by the caller, below its caption."""
-        body = table.rename_axis([None] * table.index.nlevels).to_html(border=0, escape=False, classes=classes)
-        words = _caption(filled(caption, values), name, table)
+        shown = table.rename(index=lambda label: html.escape(label) if isinstance(label, str) else label)
+        body = shown.rename_axis([None] * table.index.nlevels).to_html(border=0, escape=False, classes=classes)
+        words = _caption(filled(caption, _escaped(values)), name, table)
         display(HTML(f'<figure id="{name}" class="table">{words}<div class="scroll">{body}</div></figure>'))
 
     def finding(self, text: str, /, holds: bool = True, otherwise: str = "", **values) -> None:
@@ -98,7 +105,8 @@ def begin(setting: Setting, plan: str, output: str, conditions: str, chapter: st
     history = shell.user_ns.get("In", []) if shell else []
     if len(history) > 2 and history[2].startswith("# Parameters"):
         declared, given = (re.findall(r"^(\w+)\s*[:=]", cell, re.M) for cell in history[1:3])
-        known_keys("parameters", dict.fromkeys(given), declared)
+        ours = [name for name in given if not name.startswith("PAPERMILL_")]  # of papermill --inject-paths
+        known_keys("parameters", dict.fromkeys(ours), declared)
     folder = writable_folder("output", output or BY_HAND)
     for part in ("tables", "figures"):
         writable_folder("output", folder / part)
@@ -111,6 +119,11 @@ def begin(setting: Setting, plan: str, output: str, conditions: str, chapter: st
 def filled(text: str, values: dict) -> str:
     """A text written by hand over several lines, with its numbers put in: an accuracy as {share}, {count:,}, …"""
     return inspect.cleandoc(text).format(**values)
+
+
+def _escaped(values: dict) -> dict:
+    """Names as they are written, whatever markup is in them."""
+    return {name: html.escape(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _caption(text: str, name: str, data: pd.DataFrame | None) -> str:

@@ -32,6 +32,7 @@ STYLES |= {  # effects and families of networks, where they stand side by side
     "mlp": (_COLOURS[9], "X", "-"),
     "conv": (_COLOURS[5], "p", "-"),
 }
+_OTHERS: dict[str, int] = {}  # names that are not in STYLES, by their first use
 METRICS = {
     "train_loss": "train loss (nats)",
     "test_loss": "test loss (nats)",
@@ -45,13 +46,21 @@ METRICS = {
 def set_theme() -> None:
     rc = {"figure.facecolor": "white", "savefig.facecolor": "white", "figure.constrained_layout.use": True}
     rc |= {"svg.hashsalt": "figures", "axes.titlesize": "medium", "figure.dpi": 100}
+    rc |= {"text.parse_math": False}  # a model's name may have a $ in it
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font_scale=1.05, rc=rc)
 
 
 def style(model: str) -> tuple:
-    """(colour, marker, line) of a model; models of other names share what STYLES leaves."""
-    turn = sum(model.encode())
-    return STYLES.get(model, (_COLOURS[5 + turn % 5], "Xvph<>"[turn % 6], "-"))
+    """(color, marker, line) of a model; other names get one of 30 others, in the order of their first use."""
+    if model in STYLES:
+        return STYLES[model]
+    turn = _OTHERS.setdefault(model, len(_OTHERS))
+    return _COLOURS[5 + turn % 5], "Xvph<>"[turn % 6], "-"
+
+
+def legend_label(name: str | None) -> str | None:
+    """A name as a legend shows it, which leaves out those that begin with an underscore."""
+    return f"\N{ZERO WIDTH SPACE}{name}" if name and name.startswith("_") else name
 
 
 def values_of(table: pd.DataFrame, metric: str) -> pd.Series:
@@ -76,15 +85,19 @@ def dots(ax: plt.Axes, at: float, values, look: tuple, apart=0.12, across=False,
     ax.plot(*((each, places) if across else (places, each)), marker, color=colour, alpha=0.4, markersize=3.5)
     mean, half = effects.mean_interval(values, comparisons)
     interval(ax, at + (-apart if across else apart), mean, half, look, across, label)
+    if lost := int(np.isnan(values).sum()):
+        where = {"x": 0.02, "y": at} if across else {"x": at, "y": 0.02, "rotation": 90}
+        transform = ax.get_yaxis_transform() if across else ax.get_xaxis_transform()
+        ax.text(**where, s=f"{lost} of {len(values)} diverged", transform=transform, fontsize=7, color=colour)
     return mean
 
 
 def interval(ax: plt.Axes, at: float, mean: float, half: float, look: tuple, across: bool = False, label=None) -> None:
     """A mean with its interval (NaN: none)."""
     place = {"x": mean, "y": at, "xerr": half} if across else {"x": at, "y": mean, "yerr": half}
-    place = {name: value for name, value in place.items() if not np.isnan(value)}
+    place = {name: value for name, value in place.items() if name in "xy" or not np.isnan(value)}
     look = {"fmt": look[1], "color": look[0], "capsize": 3, "markersize": 7, "linewidth": 1.8}
-    ax.errorbar(**place, **look, markeredgecolor="black", markeredgewidth=0.7, label=label)
+    ax.errorbar(**place, **look, markeredgecolor="black", markeredgewidth=0.7, label=legend_label(label))
 
 
 def finals(final: pd.DataFrame, metric: str, ax: plt.Axes) -> plt.Axes:
@@ -92,7 +105,8 @@ def finals(final: pd.DataFrame, metric: str, ax: plt.Axes) -> plt.Axes:
     models = list(dict.fromkeys(final.model))
     for position, model in enumerate(models):
         mean = dots(ax, position, values_of(final[final.model == model], metric), style(model))
-        _note(ax, f"{mean:.1f}", (position + 0.12, mean), (7, 0), va="center")
+        if not np.isnan(mean):
+            _note(ax, f"{mean:.1f}", (position + 0.12, mean), (7, 0), va="center")
     ax.set_xticks(range(len(models)), models)
     ax.set(xlim=(-0.5, len(models) - 0.2), ylabel=METRICS.get(metric, metric))
     ax.grid(axis="x", visible=False)
@@ -114,7 +128,7 @@ def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points",
             legend = name if name and name not in named else None
             mean = dots(ax, at, numbers, style(name) if name else (GREY, "o", "-"), apart, True, legend, comparisons)
             named.add(name)
-        if len(list(series)) == 1:
+        if len(list(series)) == 1 and not np.isnan(mean):
             said = f"{mean:.1f}" if "%" in unit else f"{mean:+.1f}".replace("-", "−")
             _note(ax, said, (mean, at - apart), (0, -8), "center", "top")
     ax.set_yticks(list(height.values()), [textwrap.fill(label, 21, break_on_hyphens=False) for label in height])
@@ -149,7 +163,7 @@ def band(ax: plt.Axes, values: pd.DataFrame, look: tuple, label: str) -> plt.Axe
     colour, marker, line = look
     mean, half = (np.array(part) for part in zip(*map(effects.mean_interval, values.to_numpy()), strict=True))
     every = max(1, len(values) // 8)
-    ax.plot(values.index, mean, line + marker, color=colour, markersize=4.5, label=label, markevery=every)
+    ax.plot(values.index, mean, line + marker, color=colour, markersize=4.5, label=legend_label(label), markevery=every)
     ax.fill_between(values.index, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
     last = max(2, values.index.max())
     ax.set(xlabel="epoch", xlim=(1 - last / 50, last + last / 50))

@@ -1,5 +1,6 @@
 """The committed results: written by `make published`, told in the README, and trained again by `make verify`."""
 
+import argparse
 import json
 import random
 import re
@@ -34,19 +35,19 @@ def publish(report: Path) -> None:
         shutil.copytree(report / part, place)
     (ROOT / "docs").mkdir(exist_ok=True)
     shutil.copy(report / "report.html", ROOT / "docs" / "index.html")
-    tables = map(pd.read_csv, sorted(RESULTS.glob("*.csv")))
+    tables = map(pd.read_csv, sorted(RESULTS.glob("[!.]*.csv")))
     for name in dict.fromkeys(name for table in tables if "run" in table for name in table.run):
         run = store.description_of(name) or known[name]
         own = [run.pop(key) for key in OWN]
         groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
     lines = [json.dumps(json.loads(key) | {"runs": runs}) for key, runs in groups.items()]
-    RUNS.write_text("\n".join(lines) + "\n")
+    RUNS.write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_readme()
 
 
 def _published_runs() -> dict[str, dict]:
     """The description of every published run, by its shortened name."""
-    groups = [json.loads(line) for line in RUNS.read_text().splitlines()] if RUNS.is_file() else []
+    groups = [json.loads(line) for line in RUNS.read_text(encoding="utf-8").splitlines()] if RUNS.is_file() else []
     return {
         name: {key: value for key, value in group.items() if key != "runs"} | dict(zip(OWN, own, strict=True))
         for group in groups
@@ -79,7 +80,7 @@ def state() -> str:
 
 def write_readme() -> None:
     path = ROOT / "README.md"
-    path.write_text(filled(path.read_text()))
+    path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
     print(f"README.md says what data/results says. {state()}")
 
 
@@ -93,7 +94,7 @@ def filled(text: str) -> str:
 
 def parts() -> dict[str, str]:
     """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
-    tables = {path.stem: pd.read_csv(path) for path in sorted(RESULTS.glob("*.csv"))}
+    tables = {path.stem: pd.read_csv(path) for path in sorted(RESULTS.glob("[!.]*.csv"))}
     if not {"results_table", "answer"} <= tables.keys():
         return {"answer": "No results are published at present; `make published` writes them.", "table": ""}
     source, plan = tables["results_table"].source[0], "published"
@@ -140,12 +141,18 @@ def verify(count: int = 4) -> bool:
     return same == len(chosen)
 
 
-def main(arguments: list[str]) -> int:
-    """publish FOLDER | readme | verify"""
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m helpers.published", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("readme", help="write the README's generated parts")
+    commands.add_parser("publish", help="make a report the committed one").add_argument("report", type=Path)
+    verifying = commands.add_parser("verify", help="train some published runs again, and compare them")
+    verifying.add_argument("-n", type=int, default=4, help="how many; 4 if not given")
+    given = parser.parse_args(arguments)
     try:
-        if arguments[0] == "verify":
-            return 0 if verify() else 1
-        publish(Path(arguments[1])) if arguments[0] == "publish" else write_readme()
+        if given.command == "verify":
+            return 0 if verify(given.n) else 1
+        publish(given.report) if given.command == "publish" else write_readme()
     except InputError as error:
         print(error, file=sys.stderr)
         return 1
@@ -153,4 +160,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

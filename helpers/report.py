@@ -1,5 +1,6 @@
 """A plan in, one self-contained HTML file out: notebooks run by papermill, two at a time, rendered by nbconvert."""
 
+import argparse
 import io
 import logging
 import os
@@ -28,7 +29,7 @@ from pygments.formatters import HtmlFormatter
 
 from helpers import published, workers
 from helpers.files import read_yaml
-from helpers.inputs import ROOT, InputError, known_keys, one_of, writable_folder
+from helpers.inputs import ROOT, InputError, known_keys, one_of, unwritable, writable_folder
 from helpers.kernels import ForkedKernelManager
 from helpers.questions import USUAL, short
 from helpers.sources import load_digits
@@ -38,6 +39,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_VERSIONS = ("torch", "numpy", "pandas", "papermill", "nbconvert")
 PARTS = ("notebooks", "tables", "figures")  # folders of a finished report
 AT_ONCE = 2  # notebooks
+MARK = '<meta name="generator" content="digit-comparison report">'  # of a page that was built here
+OURS = ("plan", "output")  # parameters that a report gives its notebooks itself
+KINDS = {"title": str, "description": str, "parameters": dict, "notebooks": list}
+KINDS_OF_ENTRY = {"notebook": str, "parameters": dict, "title": str, "appendix": bool, "after_all": bool}
+WORDS = {str: "a text", dict: "a mapping", list: "a list", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -59,32 +65,52 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     list of names or of {notebook, parameters, title, appendix, after_all}, in the article's order.
     """
     _, plan = read_yaml("plan", path, NOTEBOOKS / "plans")
-    known_keys("plan", plan, ("title", "description", "parameters", "notebooks"))
+    known_keys("plan", plan, KINDS)
+    for name, kind in KINDS.items():
+        if plan.get(name) is not None and not isinstance(plan[name], kind):
+            raise InputError(f"plan: {name}: {plan[name]!r} was given, allowed is {WORDS[kind]}.")
     entries, common = plan.get("notebooks"), plan.get("parameters") or {}
-    if not isinstance(entries, list) or not entries:
+    if not entries:
         raise InputError(f"plan: notebooks: {entries!r} was given, allowed is a list of notebooks.")
-    notebooks = [file.stem for file in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    notebooks = [file.stem for file in sorted(NOTEBOOKS.glob("[0-9a][0-9]_*.ipynb"))]
     runs, declared = [], set()
     for entry in entries:
         entry = {"notebook": entry} if isinstance(entry, str) else entry
-        known_keys("plan: notebooks", entry, ("notebook", "parameters", "title", "appendix", "after_all"))
+        known_keys("plan: notebooks", entry, KINDS_OF_ENTRY)
+        for name, kind in KINDS_OF_ENTRY.items():
+            if name in entry and not isinstance(entry[name], kind):
+                raise InputError(f"plan: {name} of a notebook: {entry[name]!r} was given, allowed is {WORDS[kind]}.")
         run = NotebookRun(**entry)
         one_of("plan: notebook", run.notebook, notebooks)
-        known = list(papermill.inspect_notebook(NOTEBOOKS / f"{run.notebook}.ipynb"))
-        known_keys(f"plan: parameters of {run.notebook}", run.parameters, known)
+        known = list(papermill.inspect_notebook(_literal(NOTEBOOKS / f"{run.notebook}.ipynb")))
+        for name in set(run.parameters) & {"source", *OURS}:
+            raise InputError(
+                f"plan: parameters of {run.notebook}: {name!r} was given, which is the whole report's; "
+                + ("put it under the plan's own parameters." if name == "source" else "allowed is none.")
+            )
+        known_keys(f"plan: parameters of {run.notebook}", run.parameters, [n for n in known if n not in OURS])
         given = {name: value for name, value in common.items() if name in known} | run.parameters
         name = _name_of(run.notebook, given)
         turn = 1 + sum(name == _name_of(other.notebook, other.parameters) for other in runs)
         runs.append(replace(run, parameters=given, name=name if turn == 1 else f"{name}-{turn}"))
         declared |= set(known)
-    known_keys("plan: parameters", common, sorted(declared))
+    known_keys("plan: parameters", common, sorted(declared - set(OURS)))
     return plan, runs
+
+
+def _literal(path: Path) -> str:
+    """A path as papermill takes it, which puts parameters into braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _name_of(notebook: str, parameters: dict) -> str:
     """The notebook's name and what makes its tables' names others."""
     question = parameters.get("question", USUAL)
-    parts = [Path(str(parameters.get("architecture", ""))).stem, short(question) if question != USUAL else ""]
+    architecture = parameters.get("architecture", "")
+    parts = [
+        "own" if isinstance(architecture, dict) else Path(str(architecture)).stem[:40],
+        short(question) if question != USUAL else "",
+    ]
     parts += [f"{parameters['images']}-images"] if parameters.get("images", 2) != 2 else []
     return "-".join([notebook, *re.findall(r"\w+", " ".join(parts))])
 
@@ -99,8 +125,29 @@ def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
     """
     plan, runs = read_plan(plan_path)
     target, commit, began = writable_folder("report", target), _commit(), time.monotonic()
+    _check_target(target)
     digits = load_digits((plan.get("parameters") or {}).get("source", "auto"))
     print(f"{plan_path.stem} plan: {len(runs)} notebooks on {digits.name}", flush=True)
+    try:
+        return _build(plan, plan_path.stem, runs, target, digits, commit, began)
+    except OSError as error:
+        raise unwritable("report", target, error) from None
+
+
+def _check_target(target: Path) -> None:
+    """Refuse a folder in which a report would replace what is not an earlier report's."""
+    page = target / "report.html"
+    earlier = page.is_file() and MARK in page.read_text(encoding="utf-8", errors="replace")[:2000]
+    for part in (*PARTS, "report.html"):
+        path = target / part
+        if path.is_symlink() or (path.exists() and not earlier):
+            raise InputError(
+                f"report: the folder {str(target)!r} was given, which has {part!r} of its own; allowed is an empty "
+                "folder, or one with an earlier report."
+            )
+
+
+def _build(plan: dict, name: str, runs: list[NotebookRun], target: Path, digits, commit: str, began: float) -> Path:
     with tempfile.TemporaryDirectory(dir=target, prefix=".building-", ignore_cleanup_errors=True) as folder:
         building = Path(folder)
         for part in PARTS:
@@ -108,12 +155,12 @@ def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
         sections: dict[str, dict] = {}
         for last in (False, True):
             turn = [run for run in runs if run.after_all == last]
-            for run, notebook in _execute(turn, building, plan_path.stem, digits.source):
+            for run, notebook in _execute(turn, building, name, digits.source):
                 sections[run.name] = _section(run, notebook)
                 clock = str(timedelta(seconds=round(time.monotonic() - began))).removeprefix("0:")
                 print(f"[{len(sections)}/{len(runs)}] {run.name} done after {clock}", flush=True)
         article = [sections[run.name] for run in sorted(runs, key=lambda run: run.appendix)]
-        (building / "report.html").write_text(_page(plan, plan_path.stem, digits.name, commit, article))
+        (building / "report.html").write_text(_page(plan, name, digits.name, commit, article), encoding="utf-8")
         for part in (*PARTS, "report.html"):
             shutil.rmtree(target / part, ignore_errors=True)
             os.replace(building / part, target / part)
@@ -136,8 +183,8 @@ def _run_notebook(run: NotebookRun, parameters: dict, folder: Path) -> tuple[Not
     """In a process of its own: the notebook, executed. Raises InputError that says what went wrong in which cell."""
     try:
         executed = papermill.execute_notebook(
-            NOTEBOOKS / f"{run.notebook}.ipynb",
-            folder / f"{run.name}.ipynb",
+            _literal(NOTEBOOKS / f"{run.notebook}.ipynb"),
+            _literal(folder / f"{run.name}.ipynb"),
             parameters,
             kernel_name="python3",
             progress_bar=False,
@@ -148,6 +195,8 @@ def _run_notebook(run: NotebookRun, parameters: dict, folder: Path) -> tuple[Not
         return run, executed
     except DeadKernelError:
         said = f"{run.notebook}: its kernel died, perhaps for want of memory; all finished runs are kept."
+    except OSError as error:
+        raise unwritable("report", folder.parent, error) from None
     except papermill.PapermillExecutionError as error:
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
         # Behind papermill's own cell of given parameters: its index from 0 is its number from 1 in the notebook.
@@ -168,9 +217,15 @@ class _Log(io.TextIOBase):
 
 def _commit() -> str:
     """The commit that is checked out, marked where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty=, with changes", "--abbrev=12"]
+
+    def git(*command: str) -> str:
+        said = subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
+        return said.stdout.strip()
+
     try:
-        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+        if git("rev-parse", "--show-prefix"):  # another repository, in which this project lies
+            return "unknown"
+        return git("describe", "--always", "--dirty=, with changes", "--abbrev=12")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -239,11 +294,14 @@ def _page(plan: dict, plan_name: str, source: str, commit: str, sections: list[d
     )
 
 
-def main(arguments: list[str]) -> int:
-    """PLAN [FOLDER]: build the report of a plan, into report/ or the folder."""
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m helpers.report", description=__doc__)
+    parser.add_argument("plan", type=Path, nargs="?", default=NOTEBOOKS / "plans" / "standard.yaml")
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "report")
+    given = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", message=".*tasks.* were still")  # joblib's, where a notebook fails
     try:
-        print(f"Written: {build_report(*map(Path, arguments[:2]))}")
+        print(f"Written: {build_report(given.plan, given.folder)}")
     except InputError as error:
         print(f"The report was not built. {error}", file=sys.stderr)
         return 1
@@ -257,4 +315,4 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     # Of workers that were ended joblib's resource tracker, a process of its own, says that it cleans up behind them.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    sys.exit(main(sys.argv[1:] or ["notebooks/plans/standard.yaml"]))
+    sys.exit(main())

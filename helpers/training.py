@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -172,10 +172,13 @@ def random_state_kept(device: str):
 def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """The recipe's optimiser for the network. Raises InputError for settings that it does not know or allow."""
     optimizer = OPTIMIZERS[recipe.optimizer]
-    fused = {"fused": True} if "fused" in inspect.signature(optimizer).parameters else {}
+    forms = [{"fused": True}] if "fused" in inspect.signature(optimizer).parameters else []
     try:
-        return optimizer(network.parameters(), lr=recipe.learning_rate, **fused, **recipe.settings)
-    except ValueError as error:
+        for form in forms:
+            with suppress(RuntimeError):  # not for this device
+                return optimizer(network.parameters(), lr=recipe.learning_rate, **form, **recipe.settings)
+        return optimizer(network.parameters(), lr=recipe.learning_rate, **recipe.settings)
+    except (ValueError, TypeError, IndexError) as error:
         raise InputError(f"{_settings(recipe)}: {recipe.settings!r} was given, but: {error}.") from None
 
 
@@ -183,8 +186,15 @@ def check_optimizer(recipe: Recipe) -> None:
     """Refuse settings that the recipe's optimiser does not know or allow."""
     not_ours = ("params", "lr", "fused", "foreach", "capturable", "differentiable")
     known = [name for name in inspect.signature(OPTIMIZERS[recipe.optimizer]).parameters if name not in not_ours]
+    defaults = inspect.signature(OPTIMIZERS[recipe.optimizer]).parameters
     for name, value in known_keys(_settings(recipe), recipe.settings, known).items():
-        for part in value if isinstance(value, list | tuple) else [value]:  # e.g. Adam's betas
+        usual = defaults[name].default
+        if isinstance(usual, tuple):  # e.g. Adam's betas
+            if not isinstance(value, list | tuple) or len(value) != len(usual):
+                raise InputError(f"{_settings(recipe)}: {name}: {value!r} was given, allowed are {len(usual)} numbers.")
+        elif isinstance(value, list | tuple):
+            raise InputError(f"{_settings(recipe)}: {name}: {value!r} was given, allowed is a number.")
+        for part in value if isinstance(value, list | tuple) else [value]:
             number(f"{_settings(recipe)}: {name}", part + 0 if isinstance(part, bool) else part, 0)
     if recipe.settings.keys() - {"momentum", "weight_decay"}:
         make_optimizer(recipe, nn.Linear(1, 1))  # what goes together torch knows best, but it takes seconds to ask
@@ -286,10 +296,13 @@ def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe, d
 
 
 def _measures(answers: Tensor, digits: Tensor | None, pairs: Pairs, loss: str) -> dict[str, float]:
-    measures = {
-        "loss": round(LOSSES[loss](answers, pairs.labels).item(), 6),
-        "accuracy": (answers.argmax(dim=1) == pairs.labels).double().mean().item(),
-    }
-    if digits is not None:
-        measures["digit_accuracy"] = (digits.argmax(dim=2) == pairs.digits).double().mean().item()
+    """Of logits the mean loss and accuracies. A network that has diverged has none: a logit that is no number names
+    no class."""
+    shares = {"accuracy": (answers, pairs.labels)} | (
+        {} if digits is None else {"digit_accuracy": (digits, pairs.digits)}
+    )
+    measures = {"loss": round(LOSSES[loss](answers, pairs.labels).item(), 6)}
+    for name, (logits, classes) in shares.items():
+        right = (logits.argmax(dim=-1) == classes).cpu().double().mean().item()
+        measures[name] = right if math.isfinite(measures["loss"]) and not logits.isnan().any() else math.nan
     return measures

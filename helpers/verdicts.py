@@ -20,12 +20,12 @@ OF_CLAIMS = {YES: "reproduced", NO: "not reproduced", OPEN: "undecided"}
 
 def reports() -> dict:
     """data/reports.yaml: the two reports' numbers and claims, each with its place."""
-    return yaml.safe_load((ROOT / "data" / "reports.yaml").read_text())
+    return yaml.safe_load((ROOT / "data" / "reports.yaml").read_text(encoding="utf-8"))
 
 
 def hypotheses() -> dict:
     """data/hypotheses.yaml: what was registered before the published runs."""
-    return yaml.safe_load((ROOT / "data" / "hypotheses.yaml").read_text())
+    return yaml.safe_load((ROOT / "data" / "hypotheses.yaml").read_text(encoding="utf-8"))
 
 
 def judge(values, rule: dict, comparisons: int = 1) -> int:

@@ -79,7 +79,7 @@ def test_a_name_is_the_same_every_time_and_of_every_model_another():
         (training, "* classes.shape[1]", "", "M3"),
         (training, "optimizer.zero_grad(set_to_none=True)", "pass", "M2"),
         (training, "return progress / warm_up", "return 1.0", "M6"),
-        (training, "(answers.argmax(dim=1) == pairs.labels)", "(answers.argmax(dim=1) != pairs.labels)", "M1"),
+        (training, "(logits.argmax(dim=-1) == classes)", "(logits.argmax(dim=-1) != classes)", "M1"),
         (data, "% folds == fold", "% folds == folds - 1 - fold", "M1"),
         (data, ".astype(np.float32) / 4)", ".astype(np.float32) ** 2 / 4)", "M1"),
         (data, "torch.randperm(self.digits.numel())", "torch.arange(self.digits.numel())", "M6"),

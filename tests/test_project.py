@@ -17,7 +17,7 @@ import yaml
 from helpers import published
 from helpers.inputs import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9a][0-9]_*.ipynb"))
 CODE = ("helpers", "tests")
 OURS = {"helpers", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
 EARLIER = {"strict"}  # a column that committed tables may have and new ones have not
