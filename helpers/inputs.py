@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -91,6 +92,12 @@ def unwritable(name: str, folder: str | Path, error: OSError) -> InputError:
     """The sentence for a folder that cannot be written to, or not any more."""
     why = getattr(error, "strerror", None) or str(error)
     return InputError(f"{name}: {str(folder)!r} was given, allowed is a folder that can be written to ({why}).")
+
+
+def print_anything() -> None:
+    """Let a terminal whose code page lacks a sign, such as ×, show a substitute instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
 
 
 class Interrupted(KeyboardInterrupt):

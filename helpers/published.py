@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers.inputs import ROOT, InputError
+from helpers.inputs import ROOT, InputError, print_anything
 from helpers.models import Architecture
 from helpers.runs import Model, Run, canary, names_of, train_run
 from helpers.training import Recipe
@@ -149,6 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     verifying = commands.add_parser("verify", help="train some published runs again, and compare them")
     verifying.add_argument("-n", type=int, default=4, help="how many; 4 if not given")
     given = parser.parse_args(arguments)
+    print_anything()
     try:
         if given.command == "verify":
             return 0 if verify(given.n) else 1

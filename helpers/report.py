@@ -29,7 +29,7 @@ from pygments.formatters import HtmlFormatter
 
 from helpers import published, workers
 from helpers.files import read_yaml
-from helpers.inputs import ROOT, InputError, known_keys, one_of, unwritable, writable_folder
+from helpers.inputs import ROOT, InputError, known_keys, one_of, print_anything, unwritable, writable_folder
 from helpers.kernels import ForkedKernelManager
 from helpers.questions import USUAL, short
 from helpers.sources import load_digits
@@ -299,6 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("plan", type=Path, nargs="?", default=NOTEBOOKS / "plans" / "standard.yaml")
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "report")
     given = parser.parse_args(arguments)
+    print_anything()
     warnings.filterwarnings("ignore", message=".*tasks.* were still")  # joblib's, where a notebook fails
     try:
         print(f"Written: {build_report(given.plan, given.folder)}")

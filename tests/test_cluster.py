@@ -53,5 +53,14 @@ def test_a_cluster_gives_the_same_bytes_and_a_killed_worker_costs_only_time(
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
 def test_no_scheduler_is_one_sentence(models, setting, address):
-    with pytest.raises(InputError, match=f"cluster: '{address}' was given, but no Dask scheduler answers there"):
+    with pytest.raises(
+        InputError, match=f"cluster: '{address}' was given, but no Dask scheduler with workers answers there"
+    ):
         run_rounds(models, replace(setting, cluster=address))
+
+
+def test_a_scheduler_without_workers_is_one_sentence(models, setting):
+    message = "no Dask scheduler with workers answers there"
+    idle = LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None)
+    with idle, pytest.raises(InputError, match=message):
+        run_rounds(models, replace(setting, cluster=idle.scheduler_address))
