@@ -91,9 +91,10 @@ def run_rounds(
     return pd.concat(tables, ignore_index=True)
 
 
-def trained(models: list[Model], setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
-    """Each model's network of every round after its last epoch, trained all at once, and the round's pairs."""
-    return _networks([Run(model, setting.seed, r) for model in models for r in range(setting.rounds)], setting)
+def trained(models: list[Model], setting: Setting, starts: int = 1) -> Iterator[tuple[Network, dict[str, Pairs]]]:
+    """Each model's network of every round, and start, after its last epoch, trained all at once; and its pairs."""
+    rounds = product(models, range(setting.rounds), range(starts))
+    return _networks([Run(model, setting.seed, r, None, start) for model, r, start in rounds], setting)
 
 
 def measured(name: str, models: list[Model], setting: Setting, measure: Callable, *used: Callable) -> pd.DataFrame:
