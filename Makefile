@@ -16,7 +16,7 @@ published: .venv/installed
 	$(BIN)/python -m helpers.published publish report/published
 
 verify: .venv/installed
-	$(BIN)/python -m helpers.published verify
+	$(BIN)/python -m helpers.published verify -n $(or $(N),4)
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

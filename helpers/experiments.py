@@ -202,9 +202,9 @@ def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]
     """
     done, jobs, own = 0, min(setting.jobs or cpu_count(), len(missing)), additions()
     watched = is_live() or sys.stderr.isatty()
-    bar = {"total": len(missing), "unit": " runs", "leave": False}
+    bar = {"total": len(missing), "unit": "run", "leave": False}
     if not watched:  # a line of a log every ten seconds at most
-        bar |= {"mininterval": 10, "bar_format": "{n_fmt} of {total_fmt} runs, {rate_fmt}, {remaining} left"}
+        bar |= {"mininterval": 10, "maxinterval": 10**9, "bar_format": "{n_fmt} of {total_fmt} runs, {remaining} left"}
     # This machine's workers stay for the next list of runs, unless this one ends early.
     here = {"backend": "loky", "initializer": workers.begin, "initargs": (os.getpid(),)}
     with _cluster(setting.cluster) if setting.cluster else parallel_config(**here), warnings.catch_warnings():

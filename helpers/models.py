@@ -51,15 +51,15 @@ def linear(shape, units: int):
 
 
 def conv2d(shape, channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
-    return nn.Conv2d(shape[0], channels, kernel, stride, padding, groups=groups)
+    return nn.Conv2d(shape[0], channels, kernel, stride or 1, padding, groups=groups)
 
 
 def conv1d(shape, channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
     """Along the image's pixels in reading order, as one line of 196 values."""
     if len(shape) == 2:
-        return nn.Conv1d(shape[0], channels, kernel, stride, padding, groups=groups)
+        return nn.Conv1d(shape[0], channels, kernel, stride or 1, padding, groups=groups)
     line = nn.Sequential(nn.Flatten(), nn.Unflatten(1, (1, torch.Size(shape).numel())))
-    return line.append(nn.Conv1d(1, channels, kernel, stride, padding, groups=groups))
+    return line.append(nn.Conv1d(1, channels, kernel, stride or 1, padding, groups=groups))
 
 
 def pool(of_maps, of_lines, shape, kernel: int, stride: int | None = None, padding: int = 0):

@@ -111,14 +111,18 @@ def begin(setting: Setting, plan: str, output: str, conditions: str, chapter: st
     for part in ("tables", "figures"):
         writable_folder("output", folder / part)
     plots.set_theme()
-    origin = f"{setting.digits.name}; plan: {plan}; seed {setting.seed}; {conditions}."
+    origin = filled(
+        "{digits}; plan: {plan}; seed {seed}; {conditions}.",
+        {"digits": setting.digits.name, "plan": plan, "seed": setting.seed, "conditions": conditions},
+    )
     display(HTML(f'<p class="origin">{html.escape(origin)}</p>'))
     return Page(folder, str(plan), setting.digits.name, chapter)
 
 
 def filled(text: str, values: dict) -> str:
     """A text written by hand over several lines, with its numbers put in: an accuracy as {share}, {count:,}, …"""
-    return inspect.cleandoc(text).format(**values)
+    text = inspect.cleandoc(text).format(**values)
+    return re.sub(r"\b1 (round|epoch|start|run|split)s\b", r"1 \1", text)
 
 
 def _escaped(values: dict) -> dict:

@@ -1,17 +1,19 @@
 """The committed results: written by `make published`, told in the README, and trained again by `make verify`."""
 
 import argparse
+import hashlib
 import json
 import random
 import re
 import shutil
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
 
-from helpers.inputs import ROOT, InputError, print_anything
-from helpers.models import Architecture
+from helpers.inputs import ROOT, InputError, print_anything, whole_number
+from helpers.models import Architecture, entry_of
 from helpers.runs import Model, Run, canary, names_of, train_run
 from helpers.training import Recipe
 
@@ -116,17 +118,30 @@ def parts() -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------ verify
 
 
+def kind_of(run: dict) -> str:
+    """What a run may fail to come out again by: its layers, head, optimizer and length of training."""
+    network, recipe = run["architecture"], run["recipe"]
+    layers = hashlib.sha256(json.dumps(network["layers"]).encode()).hexdigest()[:4]
+    head = ", ".join(entry_of(layer)[0] for layer in network["head"])
+    return f"layers {layers}, head ({head}), {recipe['optimizer']}, {recipe['epochs']} epochs"
+
+
 def verify(count: int = 4) -> bool:
-    """Train a random handful of published runs anew and say whether they come out bit for bit."""
+    """Train so many published runs again, of kinds drawn at random, and say whether they come out bit for bit."""
     from helpers import experiments
 
+    whole_number("-n", count, 1)
     digits, same = experiments.setting().digits, 0
     known = {name: run for name, run in _published_runs().items() if run["data"] == digits.fingerprint}
     if not _published_runs():
         raise InputError(state())
     if not known:
         raise InputError(f"None of the published runs is on {digits.name}; MNIST_FOLDER names MNIST's folder.")
-    chosen = random.sample(list(known), min(count, len(known)))
+    kinds: dict[str, list[str]] = {}
+    for name in random.sample(list(known), len(known)):
+        kinds.setdefault(kind_of(known[name]), []).append(name)
+    in_turn = [name for turn in zip_longest(*kinds.values()) for name in turn if name]  # one of each kind, then others
+    chosen = in_turn[:count]
     for name in chosen:
         run = known[name]
         fold = tuple(run["fold"]) if run["fold"] else None
@@ -136,7 +151,8 @@ def verify(count: int = 4) -> bool:
         gap = (rows.test_accuracy - before.test_accuracy).abs().max()
         equal = rows.equals(before[rows.columns])
         same += equal
-        print(f"{name}: {'the same, bit for bit' if equal else f'not the same (test accuracy ± {gap:.4f})'}")
+        what = f"{len(rows)} epochs, {len(rows.columns) - 1} measures of each; round {run['round']}, {kind_of(run)}"
+        print(f"{name}: {'the same, bit for bit' if equal else f'not the same (test accuracy ± {gap:.4f})'} ({what})")
     print(f"{same} of {len(chosen)} published runs came out the same. {state()}")
     return same == len(chosen)
 

@@ -111,6 +111,10 @@ def test_published_runs_come_out_the_same_and_planted_differences_are_found(sett
         "4 of 4 published runs came out the same. The 4 published runs were trained by the code"
         in capsys.readouterr().out
     )
+    assert published.kind_of(described[0]) != published.kind_of(
+        described[0] | {"recipe": {"optimizer": "sgd", "epochs": 2}}
+    )
+    assert published.verify(1)
     publish(table.assign(test_accuracy=table.test_accuracy + 0.001), results)
     assert not published.verify(4)
     assert "0 of 4 published runs came out the same" in capsys.readouterr().out
