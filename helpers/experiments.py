@@ -50,9 +50,9 @@ def setting(
     source: str = "auto", rounds: int = 1, seed: int = 0, jobs: int = 0, cluster: str = "", device: str = "cpu"
 ) -> Setting:
     """Check a notebook's parameters and load its digits. Raises InputError naming the parameter at fault."""
-    whole_number("rounds", rounds, 1)
-    whole_number("seed", seed, 0)
-    whole_number("jobs", jobs, 0)
+    whole_number("rounds", rounds, 1, 10**4)
+    whole_number("seed", seed, 0, 2**63)
+    whole_number("jobs", jobs, 0, 1000)
     if not isinstance(cluster, str):
         raise InputError(f"cluster: {cluster!r} was given, allowed is an address such as tcp://127.0.0.1:8786.")
     one_of("device", device, DEVICES)

@@ -12,7 +12,10 @@ UNFINISHED = ".unfinished-"  # what a killed process may leave behind
 
 
 class _Strict(yaml.SafeLoader):
-    """YAML whose mappings have each key once, and all keys as text."""
+    """YAML whose mappings have each key once, and all keys as text, and that does not contain itself."""
+
+    def construct_object(self, node, deep=False):
+        return super().construct_object(node, deep=True)  # which refuses what is inside itself
 
     def construct_mapping(self, node, deep=False):
         seen = set()

@@ -18,11 +18,10 @@ class InputError(ValueError):
         return [f"InputError: {self}"]
 
 
-def whole_number(name: str, value, least: int, most: int | None = None) -> int:
+def whole_number(name: str, value, least: int, most: int = 10**6) -> int:
     """Return `value` if it is a whole number from `least` to `most`, else raise InputError."""
-    within = f"from {least} to {most}" if most is not None else f"of at least {least}"
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        raise InputError(f"{name}: {value!r} was given, allowed is a whole number {within}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(f"{name}: {value!r:.100} was given, allowed is a whole number from {least} to {most}.")
     return value
 
 

@@ -6,6 +6,7 @@ that gives the digits' logits, the head gets what `layers` end in instead. All t
 """
 
 import inspect
+import math
 from dataclasses import dataclass
 from functools import partial, reduce
 
@@ -113,17 +114,19 @@ LAYERS = {  # name: (builder, the setting that a bare value stands for)
     "fixed": (lambda shape, question: of_digits(partial(Fixed, question), shape), None),  # given by the architecture
 }
 CHECKS = {  # of the settings of layers, schedules and augmentations by name: (check, its limits); else a number from 0
-    **dict.fromkeys(("units", "channels", "kernel", "groups"), (whole_number, 1, 10**6)),
-    "stride": (lambda name, value: value if value is None else whole_number(name, value, 1),),
-    "padding": (whole_number, 0),
+    **dict.fromkeys(("units", "channels", "groups"), (whole_number, 1, 10**5)),
+    "kernel": (whole_number, 1, 196),
+    "stride": (lambda name, value: value if value is None else whole_number(name, value, 1, 196),),
+    "padding": (whole_number, 0, 98),
     "rate": (number, 0, 1),
     "slope": (number, 0),
     "affine": (one_of, (True, False)),
     "every": (whole_number, 1),
-    "knots": (whole_number, 2),
+    "knots": (whole_number, 2, 28),
     "warm_up": (number, 0, 0.99),
     "value": (lambda name, value: value if value == "learned" else number(name, value, 1e-6),),
 }
+LARGEST = 10**7  # numbers that a list of layers may have as weights, and give for one example
 INITIALIZATIONS = {  # of weights with two dimensions or more
     "torch": lambda weight: weight,
     "xavier": nn.init.xavier_uniform_,
@@ -330,7 +333,7 @@ def moved(images: Tensor, shift: float) -> list[Tensor]:
 
 def build(architecture: Architecture) -> Network:
     """The network with initial weights from torch's current seed. Raises InputError naming the layer at fault."""
-    whole_number("images", architecture.images, 2)
+    whole_number("images", architecture.images, 2, 100)
     one_of("sharing", architecture.sharing, (True, False))
     one_of("together", architecture.together, (True, False))
     one_of("initialization", architecture.initialization, INITIALIZATIONS)
@@ -353,9 +356,9 @@ def _chain(
 
     Layers of the same `name` are one layer; with `common: true` it is one in all sub-networks.
     """
-    if not isinstance(layers, list | tuple) or not layers or where.count("layers") > 20:
-        raise InputError(f"{where[:100]}: {str(layers)[:100]} was given, allowed is a list of layers.")
-    modules, own = [], {} if own is None else own
+    if not isinstance(layers, list | tuple) or not 0 < len(layers) <= 1000 or where.count("layers") > 20:
+        raise InputError(f"{where[:100]}: {str(layers)[:100]} was given, allowed is a list of 1 to 1,000 layers.")
+    modules, numbers, own = [], 0, {} if own is None else own
     probe = torch.zeros(1, *shape)  # goes through the layers built so far, and has the shape that the next one gets
     for position, layer in enumerate(layers, start=1):
         kind, settings = entry_of(layer, where)
@@ -382,6 +385,8 @@ def _chain(
                 check, *limits = CHECKS[setting]
                 check(f"{at} {setting}", value, *limits)
                 given[setting] = value
+        if (numbers := numbers + _size(shape, **given)) > LARGEST:
+            raise InputError(f"{at}: with it the layers have {numbers:,} weights and values, allowed are {LARGEST:,}.")
         try:
             module = builder(shape, **given)
             if name in known and _shapes(known[name]) != _shapes(module):
@@ -389,18 +394,21 @@ def _chain(
             module = known.setdefault(name, module)
             with torch.no_grad():
                 probe = module.eval()(probe)
-        except (
-            RuntimeError,
-            IndexError,
-            MemoryError,
-            OverflowError,
-        ) as error:  # torch's words on shapes that do not fit
+            if not probe.numel():
+                raise ValueError(f"nothing is left of the {_in_words(shape)} that it gets")
+        except (RuntimeError, IndexError, MemoryError, OverflowError) as error:  # torch's words on shapes
             said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".").replace(". ", "; ")
             raise InputError(f"{at} cannot take the {_in_words(shape)} that it gets ({said}).") from None
         except ValueError as error:  # and on settings that do not go together
             raise error if isinstance(error, InputError) else InputError(f"{at}: {error}.") from None
         modules.append(module.train())
     return nn.Sequential(*modules), tuple(probe.shape[1:])
+
+
+def _size(shape: tuple, units: int = 0, channels: int = 0, kernel: int = 0, padding: int = 0, **_) -> int:
+    """How many weights a layer has for examples of this shape, and about how many numbers it gives."""
+    maps = channels * math.prod(side + 2 * padding for side in shape[1:])
+    return math.prod(shape) * units + channels * shape[0] * kernel ** (len(shape) - 1) + maps + units
 
 
 def _check_end(where: str, shape: tuple, units: int, why: str) -> None:

@@ -80,7 +80,7 @@ def ask(text: str, images: int = 2) -> Question:
     An expression may use the digits' NAMES, whole numbers, + - * // %, comparisons, and/or/not, abs, min and max; a
     truth value counts as 1 or 0. Raises InputError in one sentence.
     """
-    whole_number("images", images, 2)
+    whole_number("images", images, 2, 100)
     if not isinstance(text, str):
         raise InputError(f"question: {text!r} was given, allowed is a text: {', '.join(SHIPPED)}, or an expression.")
     return _asked(text, images)
@@ -106,13 +106,13 @@ def _asked(text: str, images: int) -> Question:
             states = list(dict.fromkeys(state for row in following for state in row))
             index = {state: i for i, state in enumerate(states)}
             table = [[index[state] for state in row] for row in following]
+        if place == images - 1 and not 0 <= min(map(min, table)) < max(map(max, table)) < 1000:
+            raise InputError(
+                f"question: {text!r:.100} was given, allowed is one whose answers are whole numbers from 0 to 999, "
+                "more than one, for all digits."
+            )
         steps.append(torch.tensor(table))
     answers = int(steps[-1].max()) + 1
-    if steps[-1].min() < 0 or not 2 <= answers <= 1000:
-        raise InputError(
-            f"question: {text!r} was given, whose answers range from {int(steps[-1].min())} to {answers - 1}; allowed "
-            "are whole numbers from 0 to 999, more than one, for all digits."
-        )
     return Question(text, sentence, answers, tuple(steps))
 
 

@@ -129,6 +129,7 @@ def canary(model: Model) -> tuple[float, ...]:
         model.recipe,
         epochs=2,
         pretrain=min(model.recipe.pretrain, 1),
+        views=min(model.recipe.views, 2),
         batch_size=fitted - 1 if alone else math.ceil(fitted / 2),
         measure_every=1,
     )

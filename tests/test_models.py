@@ -134,7 +134,7 @@ def test_any_number_of_images(images, sharing):
         (({"dropout": 1.5}, {"linear": 10}), r"layer 1 \(dropout\) rate: 1.5 was given"),
         (({"relu": 3}, {"linear": 10}), r"layer 1 \(relu\) takes no value"),
         (({"linear": 20},), r"the last layer gives 20 units, allowed are 10"),
-        ((), r"allowed is a list of layers"),
+        ((), r"allowed is a list of 1 to 1,000 layers"),
         ((3,), r"layers: 3 was given"),
         (({"linear": {"units": 20, "name": "a"}}, {"linear": {"units": 10, "name": "a"}}), r"layer 2 .* named 'a'"),
     ],

@@ -128,7 +128,7 @@ def test_a_tuned_model_differs_in_what_was_tuned_alone(models):
     [
         (TINY, (0, 2), "trials: 0 was given"),
         (TINY, (2, 1), "folds: 1 was given"),
-        (TINY, (2, 1001), "folds: 1001 was given, allowed is a whole number from 2 to 1000"),
+        (TINY, (2, 1001), "folds: 1001 was given, allowed is a whole number from 2 to 100"),
         ("mlp", (2, 2), "optimizer: 'adam' was given, allowed is one of sgd"),
     ],
 )
