@@ -103,6 +103,10 @@ def test_code_passes_its_linter():
         subprocess.run([sys.executable, "-m", "ruff", *arguments], cwd=ROOT, check=True)
 
 
+def test_notebooks_are_as_nbstripout_and_jupyterlab_write_them():
+    subprocess.run([sys.executable, "-m", "nbstripout", "--keep-id", "--verify", *NOTEBOOKS], check=True)
+
+
 def test_the_dictionary_explains_every_column_of_the_results():
     known = set(pd.read_csv(ROOT / "data" / "dictionary.csv").column)
     for path in sorted((ROOT / "data" / "results").glob("*.csv")):
