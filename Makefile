@@ -30,7 +30,7 @@ readme: .venv/installed
 	$(BIN)/python -m helpers.published readme
 
 clean-runs: .venv/installed
-	$(BIN)/python -c "from helpers import store; print(store.clear())"
+	$(BIN)/python -c "from helpers.runs import clear_store; print(clear_store())"
 
 clean:
 	rm -rf .venv report

@@ -5,9 +5,9 @@ from dataclasses import fields, replace
 
 import torch
 
-from helpers.files import read_yaml
-from helpers.inputs import ROOT, InputError, known_keys, one_of, whole_number
-from helpers.models import ARGMAX_HEAD, IMAGE, Architecture, build, count_parameters, entry_of
+from helpers.inputs import ROOT, InputError, known_keys, one_of, read_yaml, whole_number
+from helpers.layers import entry_of
+from helpers.models import ARGMAX_HEAD, IMAGE, Architecture, build, count_parameters
 from helpers.questions import USUAL, short
 from helpers.runs import Model
 from helpers.training import Recipe

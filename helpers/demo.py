@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from helpers.data import Pairs
-from helpers.digits import CLASSES
 from helpers.inputs import InputError
-from helpers.models import IMAGE, Fixed, GlobalAveragePool, GlobalMaxPool, MaxPool, Network
-from helpers.questions import ask
+from helpers.layers import Fixed, GlobalAveragePool, GlobalMaxPool, MaxPool
+from helpers.models import IMAGE, Network
+from helpers.questions import CLASSES, ask
 from helpers.training import predict
 
 OFFERED, MISSED = 40, 10  # test pairs, and of them those that a learnt head answers wrongly of digits read rightly
@@ -98,7 +98,7 @@ def _layer(name: str, module: nn.Module, shape) -> tuple:
             return {"kind": "scale"}, factor, module.bias - factor * module.running_mean
         case nn.Sequential() if isinstance(module[-1], nn.Linear):
             weight, units = module[-1].weight, module[-1].out_features
-            if len(shape) == 3:  # models.Flatten has the channels last, the page first
+            if len(shape) == 3:  # layers.Flatten has the channels last, the page first
                 weight = weight.view(units, *shape[1:], shape[0]).permute(0, 3, 1, 2)
             return {"kind": "linear", "units": units}, weight, module[-1].bias
         case MaxPool():

@@ -6,7 +6,10 @@ Runs are independent, each in one thread of its own process: on one core, on all
 import hashlib
 import inspect
 import os
+import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -20,12 +23,22 @@ import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from tqdm import tqdm
 
-from helpers import store, workers
-from helpers.data import Pairs
-from helpers.digits import Digits
+from helpers.data import Digits, Pairs
 from helpers.inputs import ROOT, InputError, Interrupted, is_live, one_of, whole_number
 from helpers.models import Network, build, count_parameters
-from helpers.runs import TABLES, Model, Run, Trained, additions, canary, names_of, same_canary, train_run
+from helpers.runs import (
+    TABLES,
+    Model,
+    Run,
+    Trained,
+    additions,
+    canary,
+    names_of,
+    read_run,
+    same_canary,
+    store_run,
+    train_run,
+)  # fmt: skip
 from helpers.sources import load_digits
 
 DEVICES = ("cpu", "cuda", "mps", "auto")
@@ -179,7 +192,7 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
             taken += shown not in found
             found[name := shown] = (rows, None)
         elif name not in found and name not in missing:
-            name, stored = next(((other, kept) for other in candidates if (kept := store.read(other))), (name, None))
+            name, stored = next(((other, kept) for other in candidates if (kept := read_run(other))), (name, None))
             if stored:
                 found[name] = stored
             else:
@@ -191,7 +204,7 @@ def finish(runs: list[Run], setting: Setting, weights: bool = False) -> list[tup
         print(counts, file=sys.stderr, flush=True)
     if missing:
         _train(missing, setting, canaries)
-        found |= {name: store.read(name) for name in missing}
+        found |= {name: read_run(name) for name in missing}
     return [(name, *found[name]) for name in names]
 
 
@@ -206,7 +219,7 @@ def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]
     if not watched:  # a line of a log every ten seconds at most
         bar |= {"mininterval": 10, "maxinterval": 10**9, "bar_format": "{n_fmt} of {total_fmt} runs, {remaining} left"}
     # This machine's workers stay for the next list of runs, unless this one ends early.
-    here = {"backend": "loky", "initializer": workers.begin, "initargs": (os.getpid(),)}
+    here = {"backend": "loky", "initializer": begin_worker, "initargs": (os.getpid(),)}
     with _cluster(setting.cluster) if setting.cluster else parallel_config(**here), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
         parallel = Parallel(n_jobs=-1 if setting.cluster else jobs, return_as="generator_unordered", batch_size=1)
@@ -217,7 +230,7 @@ def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]
         try:
             for name, result in tqdm(work, **bar):
                 run = missing[name]
-                store.write(name, run.description(setting.digits, setting.device), result)
+                store_run(name, run.description(setting.digits, setting.device), result)
                 done += 1
         except BrokenProcessPool:
             raise InputError(
@@ -245,6 +258,18 @@ def _train_named(
             )
         _CHECKED.add(checked)
     return name, train_run(run, pairs, device)
+
+
+def begin_worker(parent: int) -> None:
+    """Leave Ctrl-C to the process that gives out the work, `parent`, and end when that is gone, even if killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

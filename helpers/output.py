@@ -20,8 +20,7 @@ from PIL import Image
 
 from helpers import plots
 from helpers.experiments import PUBLISHED, Setting
-from helpers.files import write_whole
-from helpers.inputs import ROOT, InputError, known_keys, unwritable, writable_folder
+from helpers.inputs import ROOT, InputError, known_keys, unwritable, writable_folder, write_whole
 
 BY_HAND = ROOT / "report" / "by-hand"  # where a notebook writes that is given no folder
 

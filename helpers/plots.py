@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.patches import FancyBboxPatch
 
-from helpers import effects
+from helpers import stats
 
 WIDTH = 7.2  # inches, of a wide figure, which a phone scrolls
 COLUMN = 5.0  # inches, of a figure as wide as the text, which is drawn once more for a phone
@@ -83,7 +83,7 @@ def dots(ax: plt.Axes, at: float, values, look: tuple, apart=0.12, across=False,
     each = values if len(values) > 1 else values[:0]  # a single one is its own mean
     places = np.full(len(each), at + (apart if across else -apart))
     ax.plot(*((each, places) if across else (places, each)), marker, color=colour, alpha=0.4, markersize=3.5)
-    mean, half = effects.mean_interval(values, comparisons)
+    mean, half = stats.mean_interval(values, comparisons)
     interval(ax, at + (-apart if across else apart), mean, half, look, across, label)
     if lost := int(np.isnan(values).sum()):
         where = {"x": 0.02, "y": at} if across else {"x": at, "y": 0.02, "rotation": 90}
@@ -161,7 +161,7 @@ def _note(ax: plt.Axes, text: str, at: tuple, offset: tuple, ha: str = "left", v
 def band(ax: plt.Axes, values: pd.DataFrame, look: tuple, label: str) -> plt.Axes:
     """Values of one row per epoch and one column per round: the mean, and its t interval as a band."""
     colour, marker, line = look
-    mean, half = (np.array(part) for part in zip(*map(effects.mean_interval, values.to_numpy()), strict=True))
+    mean, half = (np.array(part) for part in zip(*map(stats.mean_interval, values.to_numpy()), strict=True))
     every = max(1, len(values) // 8)
     ax.plot(values.index, mean, line + marker, color=colour, markersize=4.5, label=legend_label(label), markevery=every)
     ax.fill_between(values.index, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)

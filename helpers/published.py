@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.inputs import ROOT, InputError, print_anything, whole_number
-from helpers.models import Architecture, entry_of
+from helpers.layers import entry_of
+from helpers.models import Architecture
 from helpers.runs import Model, Run, canary, names_of, train_run
 from helpers.training import Recipe
 
@@ -29,7 +30,7 @@ TABLE_QUALIFIER = "Mean of the last five epochs, dropout off, ± half-width of t
 
 def publish(report: Path) -> None:
     """Make a finished report of the published plan the committed one: tables, figures, article and README."""
-    from helpers import store
+    from helpers.runs import description_of
 
     known, groups = _published_runs(), {}
     for part, place in (("tables", RESULTS), ("figures", ROOT / "figures")):
@@ -39,7 +40,7 @@ def publish(report: Path) -> None:
     shutil.copy(report / "report.html", ROOT / "docs" / "index.html")
     tables = map(pd.read_csv, sorted(RESULTS.glob("[!.]*.csv")))
     for name in dict.fromkeys(name for table in tables if "run" in table for name in table.run):
-        run = store.description_of(name) or known[name]
+        run = description_of(name) or known[name]
         own = [run.pop(key) for key in OWN]
         groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
     lines = [json.dumps(json.loads(key) | {"runs": runs}) for key, runs in groups.items()]

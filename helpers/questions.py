@@ -14,9 +14,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from helpers.digits import CLASSES
 from helpers.inputs import InputError, whole_number
 
+CLASSES = 10  # of digits
 USUAL = "less than or equal"  # where nothing else is asked
 NAMES = ("first", "second", "third", "fourth")  # of the digits, in a question of one's own
 OUT = None  # the state of an example that can no longer be in order

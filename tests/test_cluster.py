@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from distributed import Client, LocalCluster
 
-from helpers import store
+from helpers import runs
 from helpers.architectures import read_models
 from helpers.experiments import run_rounds
 from helpers.inputs import InputError
@@ -33,11 +33,11 @@ def test_a_cluster_gives_the_same_bytes_and_a_killed_worker_costs_only_time(
     cluster, models, setting, monkeypatch, tmp_path
 ):
     local = run_rounds(models, setting).to_csv()
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "cluster"))
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "cluster"))
     remote = replace(setting, cluster=cluster.scheduler_address)
     assert run_rounds(models, remote).to_csv() == local
 
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "killed"))
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "killed"))
     with Client(cluster.scheduler_address) as client:
         victim = next(iter(client.run(os.getpid).values()))
 

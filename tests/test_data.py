@@ -6,7 +6,7 @@ import torch
 from conftest import by_hand, defined_in, write_idx
 
 from helpers import data, sources
-from helpers.digits import make_digits
+from helpers.data import make_digits
 from helpers.inputs import InputError
 from helpers.questions import SHIPPED
 

@@ -5,7 +5,7 @@ import torch
 import yaml
 from conftest import by_hand, defined_in, made_digits
 
-from helpers import experiments, store, training
+from helpers import experiments, runs, training
 from helpers import runs as run_module
 from helpers.architectures import FOUR_WAY, labelled, read_models
 from helpers.experiments import run_rounds, trained
@@ -51,10 +51,10 @@ def test_a_second_run_trains_nothing_and_says_the_same(models, setting, monkeypa
     assert first.to_csv() == again.to_csv()
 
 
-def test_only_what_is_missing_or_damaged_is_trained(models, setting, monkeypatch, runs, capsys):
+def test_only_what_is_missing_or_damaged_is_trained(models, setting, monkeypatch, run_store, capsys):
     first = run_rounds(models, setting)
     trainings = count_trainings(monkeypatch)
-    removed, damaged, *_ = sorted(runs.iterdir())
+    removed, damaged, *_ = sorted(run_store.iterdir())
     removed.unlink()
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert run_rounds(models, setting).to_csv() == first.to_csv()
@@ -64,7 +64,7 @@ def test_only_what_is_missing_or_damaged_is_trained(models, setting, monkeypatch
     assert len(trainings) == 2 + 4
 
 
-def test_every_run_that_finished_before_a_failure_is_kept(models, setting, monkeypatch, runs):
+def test_every_run_that_finished_before_a_failure_is_kept(models, setting, monkeypatch, run_store):
     real = experiments.train_run
     left = iter(range(3))
 
@@ -75,7 +75,7 @@ def test_every_run_that_finished_before_a_failure_is_kept(models, setting, monke
     monkeypatch.setattr(experiments, "train_run", fails_at_the_fourth)
     with pytest.raises((RuntimeError, StopIteration)):
         run_rounds(models, setting)
-    assert len(list(runs.glob("*.run"))) == 3
+    assert len(list(run_store.glob("*.run"))) == 3
 
 
 def test_other_data_seed_or_recipe_are_other_runs(models, setting, digits):
@@ -195,7 +195,7 @@ def test_workers_order_and_resumption_change_no_byte(models, setting, monkeypatc
     architecture = read_models("convnet", epochs=1)[2:] + models
     tables = {}
     for case, jobs in (("one", 1), ("two", 2), ("resumed", 2)):
-        monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / case))
+        monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / case))
         if case == "resumed":
             run_rounds(architecture[::-2], replace(setting, jobs=1))
         tables[case] = run_rounds(architecture, replace(setting, jobs=jobs)).to_csv()

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from helpers import store
 from helpers.inputs import ROOT
+from helpers.runs import STORE_VARIABLE
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")]
 # Runs that are long enough to be in the middle of; a marker in the environment finds all processes of one test.
@@ -29,22 +29,22 @@ except (InputError, Interrupted) as error:
 """
 
 
-def begin(runs, epochs=10, *before):
+def begin(run_store, epochs=10, *before):
     script = SCRIPT.format(tests=str(ROOT / "tests"), epochs=epochs)
-    environment = os.environ | {store.FOLDER_VARIABLE: str(runs), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {STORE_VARIABLE: str(run_store), "PYTHONPATH": str(ROOT)}
     command = [*before, sys.executable, "-c", script]
     return subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
 
 
-def processes_of(runs) -> list[int]:
+def processes_of(run_store) -> list[int]:
     """Processes that carry this store in their environment: the script and its workers, not joblib's tracker."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/environ", "rb") as environ, open(f"/proc/{pid}/cmdline", "rb") as command:
-                if str(runs).encode() in environ.read() and b"resource_tracker" not in command.read():
+                if str(run_store).encode() in environ.read() and b"resource_tracker" not in command.read():
                     found.append(int(pid))
         except OSError:
             continue
@@ -62,8 +62,8 @@ def last_line(process) -> str:
     return process.communicate()[1].strip().splitlines()[-1]
 
 
-def kept(runs) -> int:
-    return len(list(runs.glob("*.run")))
+def kept(run_store) -> int:
+    return len(list(run_store.glob("*.run")))
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare, to mount a small file system")
@@ -82,35 +82,35 @@ def test_a_full_disk_ends_in_one_sentence(tmp_path):
     wait_until(lambda: processes_of(runs) == [])
 
 
-def test_a_worker_that_dies_ends_in_one_sentence_and_the_rest_is_kept(runs):
-    process = begin(runs)
-    wait_until(lambda: kept(runs) >= 1, process)
-    workers = [pid for pid in processes_of(runs) if pid != process.pid]
+def test_a_worker_that_dies_ends_in_one_sentence_and_the_rest_is_kept(run_store):
+    process = begin(run_store)
+    wait_until(lambda: kept(run_store) >= 1, process)
+    workers = [pid for pid in processes_of(run_store) if pid != process.pid]
     os.kill(workers[0], signal.SIGKILL)
     said = last_line(process)
     assert said.startswith("jobs: a worker process died, perhaps for want of memory; ")
     assert "fewer jobs than 2 need less memory." in said
     assert process.returncode == 1
-    wait_until(lambda: processes_of(runs) == [])
-    assert kept(runs) >= 1
+    wait_until(lambda: processes_of(run_store) == [])
+    assert kept(run_store) >= 1
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_study_leaves_no_worker_and_goes_on_where_it_stopped(how, runs):
-    process = begin(runs, 10)
-    wait_until(lambda: kept(runs) >= 2, process)
+def test_a_stopped_study_leaves_no_worker_and_goes_on_where_it_stopped(how, run_store):
+    process = begin(run_store, 10)
+    wait_until(lambda: kept(run_store) >= 2, process)
     process.send_signal(how)
     said = process.communicate()[1]
     assert process.returncode != 0
     if how == signal.SIGINT:
         assert said.strip().endswith("of 12 runs are finished and kept; run it again to go on.")
         assert "Traceback" not in said
-    wait_until(lambda: processes_of(runs) == [])
-    before = {path: path.stat().st_mtime_ns for path in runs.glob("*.run")}
+    wait_until(lambda: processes_of(run_store) == [])
+    before = {path: path.stat().st_mtime_ns for path in run_store.glob("*.run")}
     assert 2 <= len(before) < 12
-    again = begin(runs, 10)
+    again = begin(run_store, 10)
     said = again.communicate()[1]
     assert again.returncode == 0
     assert f"{len(before)} stored, {12 - len(before)} trained now" in said
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert kept(runs) == 12
+    assert kept(run_store) == 12

@@ -16,12 +16,11 @@ import yaml
 from conftest import defined_in, made_digits, write_idx, write_plan
 from matplotlib import pyplot as plt
 
-from helpers import effects, experiments, plots, published, sources, training
+from helpers import experiments, plots, published, sources, stats, training
 from helpers import report as builder
 from helpers.architectures import read_models
 from helpers.experiments import run_rounds
-from helpers.files import read_yaml
-from helpers.inputs import ROOT, InputError, list_of, number
+from helpers.inputs import ROOT, InputError, list_of, number, read_yaml
 from helpers.runs import canary
 
 MLP = "layers: [{linear: 20}, relu, {linear: 10}]\n"
@@ -311,13 +310,13 @@ def test_a_diverged_run_has_no_accuracy_and_wins_nothing(setting):
     lost = table[table.model == "wild"]
     assert lost.loc[lost.epoch == 6, "test_accuracy"].isna().all()
     assert table.loc[table.model == calm.name, "test_accuracy"].notna().all()
-    accuracy = effects.by_round(effects.last_epochs(table))
+    accuracy = stats.by_round(stats.last_epochs(table))
     assert accuracy.wild.isna().all()
-    assert effects.best(accuracy) == calm.name
-    assert refused(effects.best, accuracy[["wild"]])
-    assert "wild (2)" in effects.diverged(table)
-    assert str(effects.share(accuracy.wild)).startswith("no number")
-    axes = plots.finals(effects.last_epochs(table), "test_accuracy", plt.figure().gca())
+    assert stats.best(accuracy) == calm.name
+    assert refused(stats.best, accuracy[["wild"]])
+    assert "wild (2)" in stats.diverged(table)
+    assert str(stats.as_percent(accuracy.wild)).startswith("no number")
+    axes = plots.finals(stats.last_epochs(table), "test_accuracy", plt.figure().gca())
     assert "2 of 2 diverged" in [text.get_text() for text in axes.texts]
     plt.close("all")
 
@@ -325,9 +324,9 @@ def test_a_diverged_run_has_no_accuracy_and_wins_nothing(setting):
 def test_one_diverged_epoch_or_fold_leaves_no_mean():
     rows = pd.DataFrame({"model": "a", "round": [0] * 5 + [1] * 5, "epoch": [*range(1, 6)] * 2})
     rows["test_accuracy"] = [0.5, 0.5, 0.5, 0.5, np.nan, *[0.6] * 5]
-    ends = effects.last_epochs(rows).set_index("round").test_accuracy
+    ends = stats.last_epochs(rows).set_index("round").test_accuracy
     assert (np.isnan(ends[0]), ends[1]) == (True, pytest.approx(0.6))
-    assert np.isnan(effects.mean_interval(ends)[0])
+    assert np.isnan(stats.mean_interval(ends)[0])
 
 
 def test_a_logit_that_is_no_number_names_no_class(digits):

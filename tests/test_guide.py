@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from helpers import architectures
-from helpers.distortion import AUGMENTATIONS
+from helpers.augment import AUGMENTATIONS
 from helpers.inputs import ROOT
-from helpers.models import INITIALIZATIONS, LAYERS
+from helpers.layers import INITIALIZATIONS, LAYERS
 from helpers.questions import SHIPPED
 from helpers.report import NotebookRun, read_plan
 from helpers.training import LOSSES, OPTIMIZERS, SCHEDULES, Recipe

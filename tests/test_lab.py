@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 from conftest import set_size
 
-from helpers import sources, store
+from helpers import runs, sources
 from helpers.inputs import ROOT
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def lab(tmp_path_factory, made_folder):
         port = free.getsockname()[1]
     command = f"lab --no-browser --allow-root --ip 127.0.0.1 --port {port} --expose-app-in-browser"
     options = ["--IdentityProvider.token=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    environment = os.environ | {sources.FOLDER_VARIABLE: str(made_folder), store.FOLDER_VARIABLE: str(folder / "runs")}
+    environment = os.environ | {sources.FOLDER_VARIABLE: str(made_folder), runs.STORE_VARIABLE: str(folder / "runs")}
     whole = [sys.executable, "-m", "jupyter", *command.split(), *options]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen(whole, cwd=folder, env=environment, **quiet)

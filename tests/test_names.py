@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import data, distortion, models, runs, training
+from helpers import augment, data, models, runs, training
 from helpers.architectures import find_model, read_models
 from helpers.experiments import run_rounds
 from helpers.inputs import ROOT, InputError
@@ -85,7 +85,7 @@ def test_a_name_is_the_same_every_time_and_of_every_model_another():
         (data, "torch.randperm(self.digits.numel())", "torch.arange(self.digits.numel())", "M6"),
         (runs, "stream(run.seed, run.round, run.fold, run.start)", "stream(run.seed, run.round)", "M1"),
         (runs, 'split(pairs["train"], *self.fold)', 'split(pairs["train"], 0, 2)', "M1"),
-        (distortion, 'padding_mode="border"', 'padding_mode="zeros"', "M6"),
+        (augment, 'padding_mode="border"', 'padding_mode="zeros"', "M6"),
         (models, "F.pad(images, (1, 1, 1, 1), mode", "F.pad(images * 2, (1, 1, 1, 1), mode", "M6"),
         (models, "return self.head(joined), digits", "return self.head(joined * 2), digits", "M2"),
     ],
@@ -155,11 +155,11 @@ def test_last_bits_of_another_processor_find_the_same_names():
     assert mine[0] not in names_of({}, tuple(number + 2 * STEP for number in numbers))
 
 
-def test_a_model_that_cannot_be_trained_is_refused_before_anything_is(setting, runs):
+def test_a_model_that_cannot_be_trained_is_refused_before_anything_is(setting, run_store):
     own = {"layers": [{"linear": 20}, "batch_norm", {"linear": 10}], "models": {"apart": {"sharing": False}}}
     with pytest.raises(InputError, match="model apart cannot be trained: "):
         run_rounds(read_models(own, pairs=51), setting)
-    assert not list(runs.glob("*.run"))
+    assert not list(run_store.glob("*.run"))
 
 
 def in_a_copy(tmp_path, script: str, edits=()) -> list[str]:
@@ -190,7 +190,7 @@ def test_rewording_moving_renaming_and_adding_keep_every_name(tmp_path):
         ("training.py", "_measures", "_figures"),
         ("training.py", r"def one_cycle\((.|\n)*?\n\n\n", "from helpers.moved import one_cycle\n\n\n"),
         ("training.py", r'    "rmsprop": ', '    "nadam": torch.optim.NAdam,\n    "rmsprop": '),
-        ("models.py", r"\nLAYERS = \{", r"\nLAYERS = {\n    'mine': (lambda shape: nn.ReLU6(), None),"),
+        ("layers.py", r"\nLAYERS = \{", r"\nLAYERS = {\n    'mine': (lambda shape: nn.ReLU6(), None),"),
     ]
     source = inspect.getsource(training.one_cycle)
     script = f"open('helpers/moved.py', 'w').write({'import math' + chr(10) * 3 + source!r})\n{NAMES}"
@@ -219,7 +219,7 @@ except Exception as error:
 
 
 @pytest.mark.slow
-def test_a_live_process_is_named_by_what_it_has_loaded_and_other_workers_are_refused(tmp_path, runs):
+def test_a_live_process_is_named_by_what_it_has_loaded_and_other_workers_are_refused(tmp_path, run_store):
     (refused,) = in_a_copy(tmp_path, LIVE)
     assert refused.startswith("A worker has loaded other code of this project")
-    assert len(list(runs.glob("*.run"))) == 4  # the second call found all it wanted, and no worker's were kept
+    assert len(list(run_store.glob("*.run"))) == 4  # the second call found all it wanted, and no worker's were kept

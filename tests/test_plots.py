@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import defined_in
 
-from helpers import effects, plots
+from helpers import plots, stats
 
 heads = defined_in("11_heads")
 
@@ -38,7 +38,7 @@ def test_rows_show_every_round_and_the_mean_from_top_to_bottom(ax):
 
 def test_an_interval_is_drawn_where_the_rounds_are_enough_for_one(ax):
     plots.rows(VALUES, ax)
-    _, half = effects.mean_interval(100 * np.array(VALUES["top"]["weight sharing"]))
+    _, half = stats.mean_interval(100 * np.array(VALUES["top"]["weight sharing"]))
     (drawn,) = [segment for container in ax.collections for segment in container.get_segments()]
     assert drawn[:, 0].tolist() == pytest.approx([2 - half, 2 + half])
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from helpers import experiments, published, runs, store, training
+from helpers import experiments, published, runs, training
 from helpers.architectures import read_models
 from helpers.inputs import InputError
 
@@ -41,7 +41,7 @@ def test_what_was_published_is_not_trained_again(setting, results, monkeypatch, 
     models = read_models(TINY)
     table = experiments.run_rounds(models, setting)
     publish(table[table.model != "both"], results)
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "empty"))
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "empty"))
     trainings = count_trainings(monkeypatch)
     again = experiments.run_rounds(models, setting)
     assert again.to_csv() == table.to_csv()
@@ -67,7 +67,7 @@ def test_what_was_published_of_a_trained_network_needs_no_training(setting, resu
     rows = experiments.measured("pairs", models, setting, pairs_of)
     table.assign(source="made", plan="published").to_csv(results / "losses.csv", index=False)
     rows.to_csv(results / "pairs.csv", index=False)
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "empty"))
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "empty"))
     trainings = count_trainings(monkeypatch)
     assert experiments.measured("losses", models, setting, loss_of).to_csv() == table.to_csv()
     assert experiments.measured("pairs", models, setting, pairs_of).to_csv() == rows.to_csv()
@@ -89,7 +89,7 @@ def test_another_measure_is_not_given_what_was_published(setting, results, monke
 def test_a_table_of_some_epochs_serves_no_run(setting, results, monkeypatch, tmp_path):
     table = experiments.run_rounds(read_models(TINY)[:1], setting)
     publish(table[table.epoch == 2], results)
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "empty"))
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "empty"))
     trainings = count_trainings(monkeypatch)
     assert experiments.run_rounds(read_models(TINY)[:1], setting).to_csv() == table.to_csv()
     assert len(trainings) == 2

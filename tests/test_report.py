@@ -2,10 +2,13 @@ import base64
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import matplotlib.pyplot as plt
+import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
@@ -241,3 +244,47 @@ def test_bad_parameters_by_hand_give_one_sentence_and_a_failure(name, arguments,
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("InputError: ")
     assert re.search(sentence.replace("{folder}", str(tmp_path)), last), last
+
+
+def processes_with(word: str) -> list[int]:
+    """The processes whose environment holds a word."""
+    found = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{number}/environ", "rb") as file:
+                found += [int(number)] * (word.encode() in file.read())
+        except OSError:  # it has ended, or is another user's
+            pass
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_a_killed_report_leaves_no_kernel(tmp_path, made_folder):
+    plan = write_plan(tmp_path / "plan.yaml", parameters={"source": str(made_folder)}, notebooks=["01_data"] * 40)
+    mark = f"MARK_{os.getpid()}_{time.time_ns()}"
+    command = [sys.executable, "-m", "helpers.report", str(plan), str(tmp_path / "report")]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | {mark: ""}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert any(line.startswith("[2/40]") for line in process.stdout)  # kernels are under way
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    end = time.monotonic() + 60
+    while processes_with(mark):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_kernel_that_dies_is_said_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "NOTEBOOKS", tmp_path)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(
+        new_notebook(cells=[new_code_cell("import os; os._exit(3)")], metadata=kernel), tmp_path / "dies.ipynb"
+    )
+    with pytest.raises(
+        InputError, match=r"^dies: its kernel died, perhaps for want of memory; all finished runs are kept"
+    ):
+        report._run_notebook(report.NotebookRun("dies", name="dies"), {}, tmp_path)

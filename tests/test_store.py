@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from helpers import store
-from helpers.files import UNFINISHED
-from helpers.inputs import InputError
+from helpers import runs
+from helpers.inputs import UNFINISHED, InputError
 from helpers.runs import Trained
 
 DESCRIPTION = {"architecture": {"layers": [{"linear": 10}, "relu"]}, "recipe": {"optimizer": "sgd", "loss": "hinge"}}
@@ -15,54 +14,54 @@ ROWS = [
 
 def write(name="a" * 64):
     weights = {"head.weight": torch.randn(3, 2)}
-    store.write(name, DESCRIPTION, Trained(ROWS, weights))
+    runs.store_run(name, DESCRIPTION, Trained(ROWS, weights))
     return weights
 
 
-def test_what_is_written_comes_back_bit_for_bit(runs):
+def test_what_is_written_comes_back_bit_for_bit(run_store):
     weights = write()
-    rows, again = store.read("a" * 64)
+    rows, again = runs.read_run("a" * 64)
     assert rows.to_dict("records") == ROWS
     assert torch.equal(again["head.weight"], weights["head.weight"])
-    assert store.read("b" * 64) is None
+    assert runs.read_run("b" * 64) is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "other"])
-def test_a_damaged_entry_is_reported_and_removed(runs, capsys, damage):
+def test_a_damaged_entry_is_reported_and_removed(run_store, capsys, damage):
     write()
-    path = runs / f"{'a' * 64}.run"
+    path = run_store / f"{'a' * 64}.run"
     content = bytearray(path.read_bytes())
     if damage == "flip":
         place = content.index(b"rows.npy") + 200
         content[place] ^= 1
     path.write_bytes({"cut": content[:-40], "flip": content, "empty": b"", "other": b"something else"}[damage])
-    assert store.read("a" * 64) is None
+    assert runs.read_run("a" * 64) is None
     assert "The stored run aaaaaaaaaaaaaaaa is damaged" in capsys.readouterr().err
     assert not path.exists()
 
 
-def test_every_flipped_byte_of_the_numbers_is_noticed(runs):
+def test_every_flipped_byte_of_the_numbers_is_noticed(run_store):
     """Any single damaged byte gives either what was stored or nothing, never other numbers."""
     weights = write()
-    path = runs / f"{'a' * 64}.run"
+    path = run_store / f"{'a' * 64}.run"
     good = path.read_bytes()
     for place in range(0, len(good), 7):
         path.write_bytes(good[:place] + bytes([good[place] ^ 0xFF]) + good[place + 1 :])
-        found = store.read("a" * 64)
+        found = runs.read_run("a" * 64)
         if found is not None:
             assert found[0].to_dict("records") == ROWS
             assert torch.equal(found[1]["head.weight"], weights["head.weight"])
 
 
-def test_a_file_that_cannot_be_read_is_no_damage(runs):
-    (runs / f"{'a' * 64}.run").mkdir(parents=True)
+def test_a_file_that_cannot_be_read_is_no_damage(run_store):
+    (run_store / f"{'a' * 64}.run").mkdir(parents=True)
     with pytest.raises(InputError, match="RUN_STORE: .* allowed is one that can be read"):
-        store.read("a" * 64)
-    assert (runs / f"{'a' * 64}.run").is_dir()
+        runs.read_run("a" * 64)
+    assert (run_store / f"{'a' * 64}.run").is_dir()
 
 
-def test_clear_says_what_it_removed(runs):
+def test_clear_says_what_it_removed(run_store):
     write("a" * 64), write("b" * 64)
-    (runs / f"{UNFINISHED}x").write_text("left by a killed process")
-    assert store.clear().startswith("Removed 3 ")
-    assert list(runs.iterdir()) == []
+    (run_store / f"{UNFINISHED}x").write_text("left by a killed process")
+    assert runs.clear_store().startswith("Removed 3 ")
+    assert list(run_store.iterdir()) == []

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from conftest import defined_in
 
-from helpers import experiments, store
+from helpers import experiments, runs
 from helpers.architectures import read_models
 from helpers.experiments import run_rounds
 from helpers.inputs import InputError
@@ -79,7 +79,7 @@ def test_a_trial_is_judged_by_the_mean_of_all_its_splits_and_rounds(models, sett
 
 def test_an_interrupted_search_goes_on_and_finds_the_same(models, setting, monkeypatch, tmp_path):
     whole = search(models, setting, TRIALS, FOLDS)[1].to_csv()
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "interrupted"))
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "interrupted"))
     with monkeypatch.context() as interrupted:
         before = count_trainings(interrupted, most=4)
         with pytest.raises(KeyboardInterrupt):
@@ -99,7 +99,7 @@ def test_more_trials_go_on_from_fewer(models, setting, monkeypatch):
 
 def test_no_test_pair_has_a_say_in_the_choice(models, setting, monkeypatch, tmp_path):
     whole = search(models, setting, TRIALS, FOLDS)[1].to_csv()
-    monkeypatch.setenv(store.FOLDER_VARIABLE, str(tmp_path / "blind"))
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "blind"))
 
     def blind(*arguments):
         table = run_rounds(*arguments)

@@ -3,16 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from conftest import defined_in
-from scipy import stats
 
-from helpers import effects, verdicts
+from helpers import stats
 from helpers.architectures import read_models
 from helpers.inputs import ROOT
-from helpers.verdicts import NO, OPEN, YES, judge
+from helpers.stats import NO, OPEN, YES, judge
 
 RULES = [{"above": 0.01}, {"below": 0.01}, {"within": 0.01}, {"equals": 0.05, "within": 0.02}]
-REGISTERED = verdicts.hypotheses()["hypotheses"]
+REGISTERED = stats.hypotheses()["hypotheses"]
 SPREAD = np.array([-1.5, -0.5, -0.2, 0.2, 0.5, 1.5])
 
 
@@ -54,8 +54,8 @@ def test_equivalence_is_two_one_sided_t_tests():
     generator, met = np.random.default_rng(0), set()
     for _ in range(300):
         values = generator.normal(generator.uniform(-0.02, 0.03), 0.01, 8)
-        over = stats.ttest_1samp(values, 0.005 - 0.015, alternative="greater").pvalue
-        under = stats.ttest_1samp(values, 0.005 + 0.015, alternative="less").pvalue
+        over = scipy.stats.ttest_1samp(values, 0.005 - 0.015, alternative="greater").pvalue
+        under = scipy.stats.ttest_1samp(values, 0.005 + 0.015, alternative="less").pvalue
         both = max(over, under) < 0.025 / 3
         assert (judge(values, {"equals": 0.005, "within": 0.015}, comparisons=3) == YES) == both
         met.add(both)
@@ -105,10 +105,10 @@ def test_what_was_not_run_is_undecided_and_the_rest_is_judged_together():
 
 def test_every_look_at_the_list_is_paid_for():
     """A number that only just holds with the correction for the hypotheses does not with that for the looks, too."""
-    listed = verdicts.hypotheses()
+    listed = stats.hypotheses()
     count, looks = len(listed["hypotheses"]), listed["looks"]
     assert looks > 1
-    alone, corrected = (effects.mean_interval(0.001 * SPREAD, tests)[1] for tests in (count, count * looks))
+    alone, corrected = (stats.mean_interval(0.001 * SPREAD, tests)[1] for tests in (count, count * looks))
     of_hypotheses = defined_in("15_verdicts").of_hypotheses
     for mean, verdict in (((alone + corrected) / 2, "undecided"), (1.01 * corrected, "confirmed")):
         table = of_hypotheses({"sharing-mlp": rounds(mean)}).set_index("id")
@@ -130,7 +130,7 @@ def test_a_claim_is_judged_for_each_of_its_families():
     assert table.ours[("first", "M5 reduces the test loss by 0.0945")].endswith(" nats")
 
 
-@pytest.mark.parametrize("one", [*REGISTERED, *verdicts.reports()["claims"]], ids=lambda one: one.get("id", ""))
+@pytest.mark.parametrize("one", [*REGISTERED, *stats.reports()["claims"]], ids=lambda one: one.get("id", ""))
 def test_every_rule_can_be_met_and_failed(one):
     goal = one.get("above", one.get("below", one.get("equals", 0.0)))
     assert {judge(goal + far + 1e-6 * SPREAD, one) for far in (-1e3, 0.001, -0.001, 1e3)} == {YES, NO}
@@ -142,7 +142,7 @@ def test_hypotheses_have_ids_of_their_own():
 
 def test_the_reports_numbers_are_consistent_with_the_claims_made_of_them():
     """The effects that claims quote from Table I are those that its accuracies give."""
-    table = verdicts.reports()["first"]["table_1"]
+    table = stats.reports()["first"]["table_1"]
     assert [row["parameters"] for row in table.values()] == [66934, 33504, 66934, 33504, 66344]
     m1, m2, m3, m4, m5 = (row["test_accuracy"] for row in table.values())
     theirs = {
@@ -152,7 +152,7 @@ def test_the_reports_numbers_are_consistent_with_the_claims_made_of_them():
         "M5 less M4": m5 - m4,
         "M5 less M4 loss": table["M5"]["test_loss"] - table["M4"]["test_loss"],
     }
-    quoted = [one for one in verdicts.reports()["claims"] if one["where"] == "Table I" and "equals" in one]
+    quoted = [one for one in stats.reports()["claims"] if one["where"] == "Table I" and "equals" in one]
     assert len(quoted) == len(theirs)
     for one in quoted:
         assert one["equals"] == pytest.approx(theirs[one["of"]], abs=6e-5), one["claim"]
@@ -160,10 +160,10 @@ def test_the_reports_numbers_are_consistent_with_the_claims_made_of_them():
 
 def test_the_first_reports_curves_end_in_its_table():
     """As they were read off the figures: 25 epochs of five models, whose last points are Table I."""
-    curves = pd.read_csv(ROOT / "data" / verdicts.reports()["first"]["curves"])
+    curves = pd.read_csv(ROOT / "data" / stats.reports()["first"]["curves"])
     assert curves.groupby("model").epoch.agg(list).map(lambda epochs: epochs == list(range(1, 26))).all()
     last = curves[curves.epoch == 25].set_index("model")
-    for name, row in verdicts.reports()["first"]["table_1"].items():
+    for name, row in stats.reports()["first"]["table_1"].items():
         for measure in ("train_accuracy", "test_accuracy", "train_loss", "test_loss"):
             read = last.loc[name, measure]
             assert np.isnan(read) or read == pytest.approx(row[measure], abs=0.001), (name, measure)
@@ -172,7 +172,7 @@ def test_the_first_reports_curves_end_in_its_table():
 
 def test_the_models_have_the_recipes_of_table_two():
     for model in (*read_models("convnet"), *read_models("m5")):
-        theirs, recipe = verdicts.reports()["first"]["table_2"][model.name], model.recipe
+        theirs, recipe = stats.reports()["first"]["table_2"][model.name], model.recipe
         assert recipe.optimizer == "sgd"
         assert (recipe.learning_rate, recipe.batch_size, recipe.epochs) == (
             theirs["learning_rate"], theirs["batch_size"], theirs["epochs"]

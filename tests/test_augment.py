@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from helpers.augment import AUGMENTATIONS, distort
 from helpers.data import draw_round
-from helpers.distortion import AUGMENTATIONS, distort
 from helpers.inputs import InputError
 from helpers.models import Architecture
 from helpers.training import Recipe, train

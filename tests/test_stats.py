@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import defined_in
 
-from helpers import effects
+from helpers import stats
 
 ablation = defined_in("03_ablation")
 calibration = defined_in("05_beyond").calibration
@@ -34,9 +34,9 @@ def simulations():
     """Effects of 1,000 simulated studies of ten rounds."""
     found = {name: [] for name in TRUE}
     for seed in range(1000):
-        contrasts = effects.contrasts(simulate(10, 0.02, -0.01, 0.01, seed=seed))
+        contrasts = stats.contrasts(simulate(10, 0.02, -0.01, 0.01, seed=seed))
         for name in TRUE:
-            found[name].append(effects.mean_interval(contrasts[name]))
+            found[name].append(stats.mean_interval(contrasts[name]))
     return {name: np.array(values) for name, values in found.items()}
 
 
@@ -85,49 +85,49 @@ def test_an_effect_of_exactly_nothing_is_not_found():
 
 @pytest.mark.parametrize("planted", [0.03, -0.03])
 def test_a_planted_interaction_is_found(planted):
-    found = effects.gain(effects.contrasts(simulate(10, 0.02, 0.01, planted, seed=1)).interaction, comparisons=3)
+    found = stats.as_points(stats.contrasts(simulate(10, 0.02, 0.01, planted, seed=1)).interaction, comparisons=3)
     assert found.sign == np.sign(planted)
     assert abs(found.mean - planted) < found.half_width * 1.5
 
 
 def test_the_t_interval_is_students():
-    mean, half = effects.mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    mean, half = stats.mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
     assert (mean, half) == (3.0, pytest.approx(2.776445 * np.std([1, 2, 3, 4, 5], ddof=1) / 5**0.5))
-    _, corrected = effects.mean_interval([1.0, 2.0, 3.0, 4.0, 5.0], comparisons=5)
+    _, corrected = stats.mean_interval([1.0, 2.0, 3.0, 4.0, 5.0], comparisons=5)
     assert corrected == pytest.approx(half * 4.604095 / 2.776445)
 
 
 def test_too_few_rounds_have_no_interval_and_are_not_tested():
     """With a round less than FEWEST_ROUNDS even the clearest effect is none."""
     few, enough = (
-        effects.contrasts(simulate(rounds, 0.05, noise=0.0001))
-        for rounds in (effects.FEWEST_ROUNDS - 1, effects.FEWEST_ROUNDS)
+        stats.contrasts(simulate(rounds, 0.05, noise=0.0001))
+        for rounds in (stats.FEWEST_ROUNDS - 1, stats.FEWEST_ROUNDS)
     )
     table = ablation.tested(few)
     assert table[["half_width", "p"]].isna().all(axis=None)
     assert table["mean"][0] == pytest.approx(0.05, abs=0.001)
-    assert effects.gain(few["weight sharing"]).sign == 0
-    assert effects.gain(enough["weight sharing"]).sign == 1
+    assert stats.as_points(few["weight sharing"]).sign == 0
+    assert stats.as_points(enough["weight sharing"]).sign == 1
 
 
 def test_an_estimate_reads_as_a_person_would_write_it():
-    assert str(effects.Estimate(0.024, 0.009)) == "+2.4 ± 0.9 points"
-    assert str(effects.Estimate(-0.024, float("nan"))) == "−2.4 points"
-    assert str(effects.share([0.83, 0.84, 0.85, 0.86, 0.87])) == "85.0 ± 2.0 %"
-    assert f"in {effects.gain([0.01] * 5)}" == "in +1.0 ± 0.0 points"
-    assert str(effects.gain([0.012, 0.012])) == "+1.2 points"
+    assert str(stats.Estimate(0.024, 0.009)) == "+2.4 ± 0.9 points"
+    assert str(stats.Estimate(-0.024, float("nan"))) == "−2.4 points"
+    assert str(stats.as_percent([0.83, 0.84, 0.85, 0.86, 0.87])) == "85.0 ± 2.0 %"
+    assert f"in {stats.as_points([0.01] * 5)}" == "in +1.0 ± 0.0 points"
+    assert str(stats.as_points([0.012, 0.012])) == "+1.2 points"
 
 
 def test_an_effect_has_a_sign_where_its_interval_leaves_zero_out():
-    assert [effects.Estimate(mean, 0.01).sign for mean in (0.02, 0.005, -0.005, -0.02)] == [1, 0, 0, -1]
-    assert effects.Estimate(0.01, float("nan")).sign == 0
+    assert [stats.Estimate(mean, 0.01).sign for mean in (0.02, 0.005, -0.005, -0.02)] == [1, 0, 0, -1]
+    assert stats.Estimate(0.01, float("nan")).sign == 0
 
 
 def test_an_estimate_is_within_a_margin_with_its_whole_interval():
-    assert effects.Estimate(0.004, 0.005).within(0.01)
-    assert not effects.Estimate(0.006, 0.005).within(0.01)
-    assert not effects.Estimate(-0.006, 0.005).within(0.01)
-    assert not effects.Estimate(0.0, float("nan")).within(0.01)
+    assert stats.Estimate(0.004, 0.005).within(0.01)
+    assert not stats.Estimate(0.006, 0.005).within(0.01)
+    assert not stats.Estimate(-0.006, 0.005).within(0.01)
+    assert not stats.Estimate(0.0, float("nan")).within(0.01)
 
 
 def runs_of(**curves):
@@ -142,17 +142,17 @@ def runs_of(**curves):
 
 
 def test_the_endpoint_is_the_mean_of_the_last_five_epochs():
-    final = effects.last_epochs(runs_of(a=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9], b=[0.5] * 7)).set_index("model")
+    final = stats.last_epochs(runs_of(a=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9], b=[0.5] * 7)).set_index("model")
     assert final.test_accuracy.to_dict() == pytest.approx({"a": 0.54, "b": 0.5})
     assert final.test_loss.to_dict() == pytest.approx({"a": 0.46, "b": 0.5})
     assert final.epoch.tolist() == final.parameters.tolist() == [7, 7]
-    assert effects.last_epochs(runs_of(a=[0.1, 0.3])).test_accuracy.tolist() == pytest.approx([0.2])
+    assert stats.last_epochs(runs_of(a=[0.1, 0.3])).test_accuracy.tolist() == pytest.approx([0.2])
 
 
 def test_the_endpoint_keeps_rounds_and_starts_apart():
     one = runs_of(a=[0.4] * 6)
     table = pd.concat([one.assign(start=0), one.assign(start=1, test_accuracy=0.6), one.assign(start=0, round=1)])
-    final = effects.last_epochs(table)
+    final = stats.last_epochs(table)
     assert final[["round", "start"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0]]
     assert final.test_accuracy.tolist() == pytest.approx([0.4, 0.6, 0.4])
 
@@ -161,11 +161,11 @@ def test_epochs_to_where_the_rounds_worst_model_ends():
     """The worst ends at 0.625, the mean of its last five epochs: each needs what it takes to get there first."""
     quick = [0.3, 0.65, 0.5, 0.7, 0.8, 0.8, 0.8]
     worst = [0.2, 0.4, 0.5, 0.5625, 0.625, 0.6875, 0.75]
-    needed = effects.epochs_to_worst(runs_of(quick=quick, worst=worst)).set_index("model").epochs_needed
+    needed = stats.epochs_to_worst(runs_of(quick=quick, worst=worst)).set_index("model").epochs_needed
     assert needed.to_dict() == {"quick": 2, "worst": 5}
     other = runs_of(quick=worst, worst=quick).assign(round=1)  # a round has its own yardstick
-    both = effects.epochs_to_worst(pd.concat([runs_of(quick=quick, worst=quick), other], ignore_index=True))
-    assert effects.by_round(both, "epochs_needed").to_numpy().tolist() == [[5, 5], [5, 2]]
+    both = stats.epochs_to_worst(pd.concat([runs_of(quick=quick, worst=quick), other], ignore_index=True))
+    assert stats.by_round(both, "epochs_needed").to_numpy().tolist() == [[5, 5], [5, 2]]
 
 
 def test_calibration_counts_every_answer_once_in_the_bin_of_its_confidence():

@@ -1,5 +1,7 @@
 """Statistics for few rounds. Everything is paired by round: the same pairs and seed in every cell of a comparison.
 
+Hypotheses and claims are judged by rules, see `judge`.
+
 A metric of a table is a column of `experiments.run_rounds`, e.g. `test_accuracy` (share of 1) or `test_loss` (nats).
 """
 
@@ -7,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy.stats
+import yaml
 
-from helpers.inputs import InputError
+from helpers.inputs import ROOT, InputError
 
 CONFIDENCE = 0.95
 FEWEST_ROUNDS = 5  # with fewer nothing is tested, and no interval is shown
@@ -23,8 +26,8 @@ EFFECTS = ("weight sharing", "auxiliary loss", "interaction")
 class Estimate:
     """The mean over rounds with the half-width of Student's t interval, NaN where the rounds are too few for one.
 
-    In a sentence it reads "+2.4 ± 0.9 points" (`gain`), "84.5 ± 0.9 %" (`share`) or as its format says; where a run
-    has diverged it is no number.
+    In a sentence it reads "+2.4 ± 0.9 points" (`as_points`), "84.5 ± 0.9 %" (`as_percent`) or as its format says; where
+    a run has diverged it is no number.
     """
 
     mean: float
@@ -67,16 +70,16 @@ def mean_interval(values, comparisons: int = 1) -> tuple[float, float]:
     values = np.asarray(values, float)
     if len(values) < FEWEST_ROUNDS:
         return float(values.mean()), float("nan")
-    quantile = stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, len(values) - 1)
-    return float(values.mean()), float(quantile * stats.sem(values))
+    quantile = scipy.stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, len(values) - 1)
+    return float(values.mean()), float(quantile * scipy.stats.sem(values))
 
 
-def gain(values, digits: int = 1, comparisons: int = 1) -> Estimate:
+def as_points(values, digits: int = 1, comparisons: int = 1) -> Estimate:
     """Differences of shares of 1, one a round, as an estimate in percentage points."""
     return Estimate(*mean_interval(values, comparisons), form=f"{{:+.{digits}f}}")
 
 
-def share(values, digits: int = 1) -> Estimate:
+def as_percent(values, digits: int = 1) -> Estimate:
     """Shares of 1, one a round, as an estimate in percent."""
     return Estimate(*mean_interval(values), form=f"{{:.{digits}f}}", unit=" %")
 
@@ -165,3 +168,49 @@ def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFram
         "interaction": neither - auxiliary - sharing + both,
     }
     return pd.DataFrame(found)[list(EFFECTS)]
+
+
+# --------------------------------------------------------------------------------------------------------- verdicts
+
+YES, NO, OPEN = 1, 0, -1
+OF_HYPOTHESES = {YES: "confirmed", NO: "refuted", OPEN: "undecided"}
+OF_CLAIMS = {YES: "reproduced", NO: "not reproduced", OPEN: "undecided"}
+
+
+def reports() -> dict:
+    """data/reports.yaml: the two reports' numbers and claims, each with its place."""
+    return yaml.safe_load((ROOT / "data" / "reports.yaml").read_text(encoding="utf-8"))
+
+
+def hypotheses() -> dict:
+    """data/hypotheses.yaml: what was registered before the published runs."""
+    return yaml.safe_load((ROOT / "data" / "hypotheses.yaml").read_text(encoding="utf-8"))
+
+
+def judge(values, rule: dict, comparisons: int = 1) -> int:
+    """YES, NO or OPEN: a rule on the mean of `values`, one a round, with the interval of `mean_interval`.
+
+    A rule is a mapping with one of
+    - `above: x` or `below: x`: yes where the interval lies beyond x, no where it lies on the other side,
+    - `equals: x, within: m`: yes where the interval lies within m of x (an equivalence test: two one-sided tests), no
+      where it lies outside. `within: m` alone means `equals: 0`.
+    Everything else is undecided, so that a noisier run never makes a yes or a no easier.
+    """
+    goal, margin = rule.get("equals", 0.0), rule.get("within", np.inf)
+    least, most = rule.get("above", goal - margin), rule.get("below", goal + margin)
+    mean, half = mean_interval(values, comparisons)  # half is NaN, and so nothing below holds, of too few rounds
+    if least < mean - half and mean + half < most:
+        return YES
+    return NO if mean + half < least or most < mean - half else OPEN
+
+
+def found(values, rule: dict, unit: str, digits: int = 1, comparisons: int = 1) -> tuple[str, int]:
+    """What was found (mean and interval of `values`, one a round) in words, and the verdict; "not run" without values.
+
+    `unit`: points or percent, of shares of 1 (percent with so many `digits`), or any other, of numbers as they are.
+    """
+    if not len(values):
+        return "not run", OPEN
+    look = {"points": ("{:+.1f}", " points", 100), "percent": (f"{{:.{digits}f}}", " %", 100)}
+    estimate = Estimate(*mean_interval(values, comparisons), *look.get(unit, ("{:.3g}", f" {unit}", 1)))
+    return str(estimate), judge(values, rule, comparisons)
