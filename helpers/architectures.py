@@ -13,7 +13,7 @@ from helpers.runs import Model
 from helpers.training import Recipe
 
 FOLDER = ROOT / "notebooks" / "architectures"
-OF_NETWORK = ("layers", "head", "digits", "together", "initialization", "answer_shift")  # of a file, or of one model
+OF_NETWORK = ("layers", "head", "digits", "together", "initialization", "tta_shift")  # of a file, or of one model
 OF_OPTIMIZERS = ("momentum", "weight_decay", "betas", "nesterov", "dampening", "eps", "amsgrad")
 KEYS = ("description", *OF_NETWORK, "recipe", "models")
 FOUR_WAY = {  # where a file names no models of its own
@@ -29,7 +29,7 @@ def read_models(
 ) -> list[Model]:
     """The models that an architecture file describes: a name in notebooks/architectures, a path, or its content.
 
-    The file has `layers`, and may have `head`, `digits`, `together`, `initialization`, `answer_shift`, `recipe` and
+    The file has `layers`, and may have `head`, `digits`, `together`, `initialization`, `tta_shift`, `recipe` and
     `models`: {name: {sharing, auxiliary, and what of the network or the recipe is its own}}; without `models` the
     four-way comparison is made. `head` and further keyword arguments, of the network or of the recipe, replace what the
     file says of all models. Raises InputError in one sentence.

@@ -56,7 +56,7 @@ class Pairs:
         images, digits, labels = (part.to(device) for part in (self.images, self.digits, self.labels))
         return replace(self, images=images, digits=digits, labels=labels)
 
-    def paired_again(self) -> "Pairs":
+    def reshuffle_pairs(self) -> "Pairs":
         """The same digits in new examples, drawn with torch's current random state."""
         order = torch.randperm(self.digits.numel()).to(self.digits.device)
         images = self.images.flatten(0, 1)[order].view_as(self.images)
@@ -112,7 +112,7 @@ def draw_round(
 
 def draw_digits(digits: Digits, seed: int, round: int, train: int = 2000, test: int = 2000) -> list[tuple]:
     """One round's digits as they are in the source: (images [N, 28, 28], labels [N]) for training and for test."""
-    generator = torch.Generator().manual_seed(stream(seed, round, "pairs"))
+    generator = torch.Generator().manual_seed(derive_seed(seed, round, "pairs"))
     orders = [torch.randperm(len(labels), generator=generator) for labels in (digits.train_labels, digits.test_labels)]
     for_training, for_test = orders[0][:train].numpy(), orders[1][:test].numpy()
     return [
@@ -127,6 +127,6 @@ def split(pairs: Pairs, fold: int, folds: int) -> tuple[Pairs, Pairs]:
     return pairs[~held_out], pairs[held_out]
 
 
-def stream(*key) -> int:
-    """A seed of 63 bits for one purpose, e.g. stream(seed, round, "pairs"): different keys, unrelated streams."""
+def derive_seed(*key) -> int:
+    """A seed of 63 bits for one purpose, e.g. derive_seed(seed, round, "pairs"): different keys, unrelated streams."""
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1

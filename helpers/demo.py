@@ -85,7 +85,7 @@ def _described(name: str, network: Network) -> dict:
     if head != "fixed":  # of its two logits only the difference matters
         weights += [part[1] - part[0] for part in network.head[-1].parameters()]
     halves = _base64(torch.cat([part.flatten() for part in weights]), "<f2")
-    return {"head": head, "shift": architecture.answer_shift, "layers": layers, "weights": halves}
+    return {"head": head, "shift": architecture.tta_shift, "layers": layers, "weights": halves}
 
 
 def _layer(name: str, module: nn.Module, shape) -> tuple:

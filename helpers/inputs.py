@@ -74,14 +74,14 @@ def known_keys(where: str, mapping, allowed) -> dict:
     return mapping
 
 
-def from_here(path: str | Path) -> Path:
+def resolve_path(path: str | Path) -> Path:
     """A path as a person at a prompt means it: from the current folder, `~` being home."""
     return Path(os.path.abspath(os.path.expanduser(str(path))))
 
 
 def writable_folder(name: str, folder: str | Path) -> Path:
     """Return `folder`, made if need be, if files can be made in it, else raise InputError."""
-    folder = from_here(folder)
+    folder = resolve_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -144,7 +144,7 @@ def read_yaml(name: str, given, shipped: Path) -> tuple[Path, object]:
     Raises InputError that says `name` where there is none, where it is no YAML, and where a key is doubled or no text.
     """
     known = {path.relative_to(shipped).with_suffix("").as_posix(): path for path in sorted(shipped.rglob("[!.]*.yaml"))}
-    path = known.get(str(given)) or from_here(str(given))
+    path = known.get(str(given)) or resolve_path(str(given))
     if not os.path.isfile(path):
         raise InputError(
             f"{name}: {str(given)!r} was given, but there is no file {path}; allowed is one of {', '.join(known)}, or "

@@ -42,7 +42,7 @@ class Architecture:
     images: int = 2  # in an example
     question: str = USUAL  # of questions.SHIPPED, or an expression
     initialization: str = "torch"  # of the weights, one of INITIALIZATIONS
-    answer_shift: float = 0.0  # pixels; out of training, average over each image moved so far in all four directions
+    tta_shift: float = 0.0  # pixels; out of training, average over each image moved so far in all four directions
 
     def has_digits(self) -> bool:
         return self.digits != "none"
@@ -88,7 +88,7 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """From images [B, n, 14, 14] to the answers' logits [B, answers] and the digits' logits [B, n, 10], if any."""
-        shift = self.architecture.answer_shift
+        shift = self.architecture.tta_shift
         if shift and not self.training:
             views = [self.read(view)[1] for view in moved(images, shift)]
             joined = digits = torch.stack(views).softmax(dim=-1).mean(dim=0).log()
@@ -131,11 +131,11 @@ def build(architecture: Architecture) -> Network:
     one_of("sharing", architecture.sharing, (True, False))
     one_of("together", architecture.together, (True, False))
     one_of("initialization", architecture.initialization, INITIALIZATIONS)
-    number("answer_shift", architecture.answer_shift, 0, 1)
+    number("tta_shift", architecture.tta_shift, 0, 1)
     if architecture.together and not architecture.sharing:
         raise InputError("sharing: False was given, but with together there is one network; name models that share.")
-    if architecture.answer_shift and architecture.digits != ():
-        raise InputError("answer_shift: it averages digits' logits, so it needs a network whose head gets these.")
+    if architecture.tta_shift and architecture.digits != ():
+        raise InputError("tta_shift: it averages digits' logits, so it needs a network whose head gets these.")
     return Network(architecture)
 
 

@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 
 from helpers import augment, layers, training
-from helpers.data import Digits, Pairs, draw_round, make_digits, split, stream
-from helpers.inputs import ROOT, UNFINISHED, InputError, from_here, write_whole
+from helpers.data import Digits, Pairs, derive_seed, draw_round, make_digits, split
+from helpers.inputs import ROOT, UNFINISHED, InputError, resolve_path, write_whole
 from helpers.models import Architecture
 from helpers.questions import CLASSES
 from helpers.training import Recipe, train
@@ -104,7 +104,7 @@ def train_run(run: Run, pairs: dict[str, Pairs], device: str) -> Trained:
     """
     if "AVX512" in torch.backends.cpu.get_cpu_capability():
         raise InputError("torch was used before helpers was imported; start the kernel again and import helpers first.")
-    seed = stream(run.seed, run.round, run.fold, run.start)
+    seed = derive_seed(run.seed, run.round, run.fold, run.start)
     rows, network = train(run.model.architecture, run.model.recipe, pairs, seed, device)
     weights = {key: value.detach().cpu() for key, value in network.state_dict().items()}
     return Trained(rows, weights)
@@ -135,7 +135,7 @@ def canary(model: Model) -> tuple[float, ...]:
         model.recipe,
         epochs=2,
         pretrain=min(model.recipe.pretrain, 1),
-        views=min(model.recipe.views, 2),
+        views_per_pair=min(model.recipe.views_per_pair, 2),
         batch_size=fitted - 1 if alone else math.ceil(fitted / 2),
         measure_every=1,
     )
@@ -192,7 +192,7 @@ def same_canary(mine: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 def store_folder() -> Path:
     named = os.environ.get(STORE_VARIABLE)
-    return from_here(named) if named else ROOT / "data" / "runs"
+    return resolve_path(named) if named else ROOT / "data" / "runs"
 
 
 def store_run(name: str, description: dict, trained: Trained) -> None:

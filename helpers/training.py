@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.augment import AUGMENTATIONS
-from helpers.data import Pairs, stream
+from helpers.data import Pairs, derive_seed
 from helpers.inputs import InputError, known_keys, number, one_of, whole_number
 from helpers.layers import named_part
 from helpers.models import Architecture, Network, build
@@ -35,7 +35,7 @@ class Recipe:
     epochs: int = 25
     schedule: str | dict = "constant"  # of the learning rate over all steps, one of SCHEDULES
     augmentation: str | dict = "none"  # of the training images, different in every epoch, one of AUGMENTATIONS
-    views: int = 1  # of each pair in a step, each with a distortion of its own
+    views_per_pair: int = 1  # of each pair in a step, each with a distortion of its own
     shuffle: bool = True  # the batches, in every epoch
     new_pairs: bool = False  # pair the training digits again in every epoch
     label_smoothing: float = 0.0  # of the digits' loss: share of the target spread over all ten classes
@@ -43,7 +43,7 @@ class Recipe:
     held_out: float = 0.0  # share of the training pairs that is not trained on and chooses the best epoch; 0: the last
     patience: int = 5  # epochs without improvement on these pairs after which training stops
     measure_every: int = 1  # epochs between two measurements; the last LAST_EPOCHS are always measured
-    training_mode: bool = False  # also measure with the network left in training mode
+    measure_in_train_mode: bool = False  # also measure with the network left in training mode
 
     def __post_init__(self):
         one_of("optimizer", self.optimizer, OPTIMIZERS)
@@ -54,13 +54,13 @@ class Recipe:
         number("held_out", self.held_out, 0, 0.9)
         number("label_smoothing", self.label_smoothing, 0, 1)
         whole_number("batch_size", self.batch_size, 1, 10**5)
-        whole_number("views", self.views, 1, 100)
+        whole_number("views_per_pair", self.views_per_pair, 1, 100)
         whole_number("epochs", self.epochs, 1, 10**5)
         whole_number("patience", self.patience, 1)
         whole_number("pretrain", self.pretrain, 0, self.epochs)
         whole_number("measure_every", self.measure_every, 1)
         one_of("standardize", self.standardize, (True, "each", False))
-        for switch in ("shuffle", "new_pairs", "freeze", "training_mode"):
+        for switch in ("shuffle", "new_pairs", "freeze", "measure_in_train_mode"):
             one_of(switch, getattr(self, switch), (True, False))
         if self.new_pairs and not self.shuffle:
             raise InputError("shuffle: False was given, but new_pairs shuffles all digits; allowed is one of the two.")
@@ -123,7 +123,7 @@ def train(
 
     Returns one row per measurement and the network. A row has `epoch` (from 1) and, for each set of pairs, the
     answer's mean `loss` (nats) and `accuracy` and, where the network has digits' logits, the `digit_accuracy` (shares
-    of 1), e.g. `test_loss`, all with dropout off; with `recipe.training_mode` also `train_*_training_mode` and
+    of 1), e.g. `test_loss`, all with dropout off; with `recipe.measure_in_train_mode` also `train_*_training_mode` and
     `test_*_training_mode`. With `recipe.held_out` every row, like the network at the end, is of the best epoch so far.
     The result depends on the arguments alone; one thread is used, and torch's threads and random state are put back.
     """
@@ -134,8 +134,8 @@ def train(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with random_state_kept(device):
-            torch.manual_seed(stream(seed, "training"))
+        with preserve_rng_state(device):
+            torch.manual_seed(derive_seed(seed, "training"))
             network = build(architecture).to(device)
             optimizer = make_optimizer(recipe, network)
             rows, measured, lowest, best_epoch = [], set(recipe.epochs_measured()), math.inf, 0
@@ -160,7 +160,7 @@ def train(
 
 
 @contextmanager
-def random_state_kept(device: str):
+def preserve_rng_state(device: str):
     """Put the random state of the processor and of the device back as it was."""
     accelerator = {"cuda": torch.cuda, "mps": torch.mps}.get(device)
     before = accelerator.get_rng_state() if accelerator else None
@@ -213,12 +213,12 @@ def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch
             part.eval().requires_grad_(False)
     # Indexed, paired and distorted once an epoch; the batches are slices, which are views.
     if recipe.new_pairs:
-        pairs = pairs.paired_again()
+        pairs = pairs.reshuffle_pairs()
     elif recipe.shuffle:
         pairs = pairs[torch.randperm(len(pairs)).to(pairs.labels.device)]
     augment, settings = named_part("augmentation", recipe.augmentation, AUGMENTATIONS, None)
     flat = pairs.images.flatten(0, 1).unsqueeze(1)
-    shown = torch.stack([augment(flat, **settings).view_as(pairs.images) for _ in range(recipe.views)])
+    shown = torch.stack([augment(flat, **settings).view_as(pairs.images) for _ in range(recipe.views_per_pair)])
     factor, settings = named_part("schedule", recipe.schedule, SCHEDULES, 0.5, 1)
     outputs = []
     for start in range(0, len(pairs), recipe.batch_size):
@@ -228,8 +228,8 @@ def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch
         batch = pairs[start : start + recipe.batch_size]
         images = shown[:, start : start + recipe.batch_size]  # [views, B, n, 14, 14]
         answers, digits = network(images.flatten(0, 1))
-        classes = batch.digits.repeat(recipe.views, 1)
-        loss = loss_of(recipe, epoch, answers, digits, batch.labels.repeat(recipe.views), classes)
+        classes = batch.digits.repeat(recipe.views_per_pair, 1)
+        loss = loss_of(recipe, epoch, answers, digits, batch.labels.repeat(recipe.views_per_pair), classes)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -277,7 +277,7 @@ def _measured(network: Network, recipe: Recipe, pairs: dict[str, Pairs], seen: d
     row = {}
     for name, part in pairs.items():
         row |= {f"{name}_{measure}": value for measure, value in evaluate(network, part, recipe.loss).items()}
-    if recipe.training_mode:
+    if recipe.measure_in_train_mode:
         row |= {f"train_{measure}_training_mode": value for measure, value in seen.items()}
         left = _evaluate_in_training_mode(network, pairs["test"], recipe, device)
         row |= {f"test_{measure}_training_mode": value for measure, value in left.items()}
@@ -288,7 +288,7 @@ def _measured(network: Network, recipe: Recipe, pairs: dict[str, Pairs], seen: d
 def _evaluate_in_training_mode(network: Network, pairs: Pairs, recipe: Recipe, device: str) -> dict[str, float]:
     """As `evaluate`, but with dropout and batch statistics as in training; all is put back as it was."""
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    with random_state_kept(device):
+    with preserve_rng_state(device):
         network.train()
         outputs = _joined([network(batch) for batch in pairs.images.split(recipe.batch_size)])
     for name, buffer in network.named_buffers():

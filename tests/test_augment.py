@@ -52,7 +52,7 @@ def test_labels_stay_right(pairs):
 
 def test_new_pairs_are_of_the_same_images_with_their_classes(digits):
     pairs = draw_round(digits, 0, 0, 100, test_pairs=100)[0]
-    again = pairs.paired_again()
+    again = pairs.reshuffle_pairs()
     old, new = (
         sorted(
             (image.numpy().tobytes(), int(c))

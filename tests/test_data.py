@@ -160,7 +160,7 @@ def test_the_labels_of_a_round_answer_its_question(digits, question):
     for part in data.draw_round(digits, 0, 0, 100, question=question, test_pairs=100):
         rows = part.digits.tolist()
         assert part.labels.tolist() == [by_hand(question, row) for row in rows]
-        again = part.paired_again()
+        again = part.reshuffle_pairs()
         assert again.labels.tolist() == [by_hand(question, row) for row in again.digits.tolist()]
         assert sorted(again.digits.flatten().tolist()) == sorted(part.digits.flatten().tolist())
         assert again.digits.tolist() != rows

@@ -21,7 +21,7 @@ OTHER = Architecture(  # what M5 and M6 leave out
     ("relu", {"conv2d": {"channels": 6, "kernel": 3}}, {"max_pool": {"kernel": 3, "stride": 2}}, "global_average_pool",
      {"linear": 12}, "batch_norm", "relu", {"dropout": 0.2}, {"linear": 10}),
     head=("softmax", {"linear": 2}),
-    answer_shift=0.4,
+    tta_shift=0.4,
 )  # fmt: skip
 
 

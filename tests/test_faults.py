@@ -61,7 +61,7 @@ def refused(function, *arguments, **named) -> str:
         ("layers: [{conv2d: {channels: 9, kernel: 10000000}}, {linear: 10}]\n", "kernel: 10000000"),
         (f"layers: [{'relu, ' * 2000}{{linear: 10}}]\n", "1 to 1,000 layers"),
         ("layers: [difference, {linear: 10}]\n", "layer 1 (difference): nothing is left"),
-        (MLP + "recipe: {views: 1000000000}\n", "views: 1000000000"),
+        (MLP + "recipe: {views_per_pair: 1000000000}\n", "views_per_pair: 1000000000"),
         (MLP + "recipe: {epochs: 1000000000}\n", "epochs: 1000000000"),
         (MLP + "recipe: {augmentation: {distort: {knots: 100000}}}\n", "knots: 100000"),
         (MLP + "recipe: {settings: {momentum: [0.9]}}\n", "momentum: [0.9]"),

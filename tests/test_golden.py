@@ -70,7 +70,7 @@ CASES = {  # name: (file or its content, what of read_models)
     ),
     "stopped": (
         {"layers": MLP, "head": ["stop_gradient", "relu", LINEAR], "recipe": {"learning_rate": 0.1}},
-        {"auxiliary": 1.0, "label_smoothing": 0.1, "training_mode": True, "question": "first + 1 == second"},
+        {"auxiliary": 1.0, "label_smoothing": 0.1, "measure_in_train_mode": True, "question": "first + 1 == second"},
     ),
     "raw": ({"layers": ["sigmoid", *MLP], "recipe": {"learning_rate": 0.1, "new_pairs": True}}, {"standardize": False}),
 }  # fmt: skip

@@ -283,7 +283,7 @@ def test_global_pooling_leaves_one_value_a_channel(name, reduce):
         ({"together": True, "sharing": False}, "sharing: False"),
         ({"initialization": "zero"}, "initialization: 'zero'"),
         ({"question": "perhaps"}, "question: 'perhaps'"),
-        ({"answer_shift": 0.5, "digits": "none"}, "answer_shift"),
+        ({"tta_shift": 0.5, "digits": "none"}, "tta_shift"),
     ],
 )
 def test_a_part_that_does_not_fit_is_named(settings, named):
@@ -370,7 +370,7 @@ def test_images_move_by_a_pixel_or_a_part_of_one():
 
 
 def test_answers_are_averaged_over_five_views_out_of_training_only():
-    shifted = build(Architecture(SMALL, head=("fixed",), answer_shift=0.5))
+    shifted = build(Architecture(SMALL, head=("fixed",), tta_shift=0.5))
     plain = build(Architecture(SMALL, head=("fixed",)))
     plain.load_state_dict(shifted.state_dict())
     images = torch.randn(6, 2, 14, 14)
@@ -385,5 +385,5 @@ def test_answers_are_averaged_over_five_views_out_of_training_only():
 
 @pytest.mark.parametrize("shift", [-0.5, 1.5, "far"])
 def test_a_shift_of_more_than_a_pixel_is_refused(shift):
-    with pytest.raises(InputError, match="answer_shift: .* allowed is a number from 0 to 1"):
-        build(Architecture(SMALL, answer_shift=shift))
+    with pytest.raises(InputError, match="tta_shift: .* allowed is a number from 0 to 1"):
+        build(Architecture(SMALL, tta_shift=shift))

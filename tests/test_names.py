@@ -83,7 +83,7 @@ def test_a_name_is_the_same_every_time_and_of_every_model_another():
         (data, "% folds == fold", "% folds == folds - 1 - fold", "M1"),
         (data, ".astype(np.float32) / 4)", ".astype(np.float32) ** 2 / 4)", "M1"),
         (data, "torch.randperm(self.digits.numel())", "torch.arange(self.digits.numel())", "M6"),
-        (runs, "stream(run.seed, run.round, run.fold, run.start)", "stream(run.seed, run.round)", "M1"),
+        (runs, "derive_seed(run.seed, run.round, run.fold, run.start)", "derive_seed(run.seed, run.round)", "M1"),
         (runs, 'split(pairs["train"], *self.fold)', 'split(pairs["train"], 0, 2)', "M1"),
         (augment, 'padding_mode="border"', 'padding_mode="zeros"', "M6"),
         (models, "F.pad(images, (1, 1, 1, 1), mode", "F.pad(images * 2, (1, 1, 1, 1), mode", "M6"),

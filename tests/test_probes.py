@@ -46,7 +46,7 @@ def test_a_refitted_head_finds_nothing_where_nothing_is():
 @pytest.mark.parametrize("question", ["less than or equal", "less than", "equal"])
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_all_pairs_are_all_ordered_pairs_of_distinct_digits(pairs, question, shift):
-    network, test = untrained(question=question, answer_shift=shift), replace(pairs["test"], question=question)
+    network, test = untrained(question=question, tta_shift=shift), replace(pairs["test"], question=question)
     pictures, classes = test.images.flatten(0, 1), test.digits.flatten()
     first, second = torch.tensor(list(permutations(range(60), 2))).T
     answers = predict(network, torch.stack([pictures[first], pictures[second]], dim=1))[0].argmax(dim=1)

@@ -206,7 +206,7 @@ def test_measuring_in_training_mode_changes_no_other_number(pairs):
     layers = ({"conv2d": {"channels": 4, "kernel": 3}}, "batch_norm", "relu", "spatial_dropout", {"linear": 10})
     settings = {"optimizer": "sgd", "learning_rate": 0.05, "epochs": 2}
     plain, _ = train(Architecture(layers), Recipe(**settings), pairs, seed=0)
-    both, _ = train(Architecture(layers), Recipe(**settings, training_mode=True), pairs, seed=0)
+    both, _ = train(Architecture(layers), Recipe(**settings, measure_in_train_mode=True), pairs, seed=0)
     assert [{k: row[k] for k in plain[0]} for row in both] == plain
     assert both[-1]["test_loss_training_mode"] != both[-1]["test_loss"]
 
@@ -222,9 +222,9 @@ def test_every_view_of_a_pair_has_a_distortion_of_its_own_and_counts(pairs):
     plain = Architecture(({"linear": 10},))
     distort = {"distort": {"shift": 1.0}}
     once, _ = train(plain, Recipe(epochs=1, augmentation=distort), pairs, seed=0)
-    twice, _ = train(plain, Recipe(epochs=1, augmentation=distort, views=2), pairs, seed=0)
+    twice, _ = train(plain, Recipe(epochs=1, augmentation=distort, views_per_pair=2), pairs, seed=0)
     assert once != twice
-    same, _ = train(plain, Recipe(epochs=1, views=2), pairs, seed=0)  # shown twice without distortion
+    same, _ = train(plain, Recipe(epochs=1, views_per_pair=2), pairs, seed=0)  # shown twice without distortion
     assert same[0]["test_loss"] == pytest.approx(
         train(plain, Recipe(epochs=1), pairs, seed=0)[0][0]["test_loss"], abs=1e-5
     )
@@ -251,7 +251,7 @@ def test_a_recipe_leaves_the_random_state_as_it_was():
 def test_measuring_in_training_mode_changes_no_other_number_on_a_gpu(pairs):
     layers = ({"linear": 10}, {"dropout": 0.5}, {"linear": 10})
     plain, _ = train(Architecture(layers), Recipe(epochs=3), pairs, seed=0, device="cuda")
-    both, _ = train(Architecture(layers), Recipe(epochs=3, training_mode=True), pairs, seed=0, device="cuda")
+    both, _ = train(Architecture(layers), Recipe(epochs=3, measure_in_train_mode=True), pairs, seed=0, device="cuda")
     assert [{k: row[k] for k in plain[0]} for row in both] == plain
 
 
