@@ -2,6 +2,7 @@
 
 import ast
 import shutil
+import subprocess
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -60,6 +61,13 @@ def defined_in(notebook: str) -> SimpleNamespace:
     wanted = [node for node in body if isinstance(node, kinds) or node in constants]
     exec(compile(ast.Module(wanted, []), notebook, "exec"), names)
     return SimpleNamespace(**names)
+
+
+def shipped(folder: str, pattern: str) -> list:
+    """The project's own files, without what a user has put beside them: what git tracks, where there is git."""
+    listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, encoding="utf-8").stdout
+    tracked = {ROOT / line for line in listed.splitlines()}
+    return [path for path in sorted((ROOT / folder).glob(pattern)) if not tracked or path in tracked]
 
 
 @pytest.fixture(scope="session")

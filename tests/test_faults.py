@@ -13,7 +13,7 @@ import papermill
 import pytest
 import torch
 import yaml
-from conftest import defined_in, made_digits, write_idx, write_plan
+from conftest import made_digits, shipped, write_idx, write_plan
 from matplotlib import pyplot as plt
 
 from helpers import experiments, plots, published, sources, stats, training
@@ -372,11 +372,19 @@ def test_a_file_keeps_its_epochs_where_none_are_given(epochs, rounds, tmp_path):
     }
 
 
-def test_what_papermill_writes_beside_the_notebooks_is_ignored():
-    ignored = subprocess.run(["git", "check-ignore", "-q", "notebooks/out.ipynb"], cwd=ROOT).returncode == 0
-    kept = subprocess.run(["git", "check-ignore", "-q", "notebooks/03_ablation.ipynb"], cwd=ROOT).returncode == 1
-    assert ignored and kept
-    assert "out" not in defined_in("00_start").__dict__
+def test_what_a_user_leaves_beside_the_notebooks_is_ignored_by_git_and_by_the_tests():
+    if subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True).returncode:
+        pytest.skip("no repository")
+    for name in ("out", "03_out", "03_ablation-Copy1"):
+        assert not subprocess.run(["git", "check-ignore", "-q", f"notebooks/{name}.ipynb"], cwd=ROOT).returncode
+    stranger = ROOT / "notebooks" / "99_out.ipynb"
+    try:
+        stranger.write_text("{}")
+        found = shipped("notebooks", "*.ipynb")
+    finally:
+        stranger.unlink()
+    assert ROOT / "notebooks" / "03_ablation.ipynb" in found
+    assert stranger not in found
 
 
 def test_two_models_of_other_names_never_look_alike():

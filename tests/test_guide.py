@@ -8,6 +8,7 @@ import nbformat
 import papermill
 import pytest
 import yaml
+from conftest import shipped
 
 from helpers import architectures
 from helpers.augment import AUGMENTATIONS
@@ -18,7 +19,7 @@ from helpers.report import NotebookRun, read_plan
 from helpers.training import LOSSES, OPTIMIZERS, SCHEDULES, Recipe
 
 GUIDE = ROOT / "docs" / "guide.md"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9a][0-9]_*.ipynb"))
+NOTEBOOKS = shipped("notebooks", "*.ipynb")
 MANY = 5  # so many notebooks with the same parameter have it explained once
 CHOICES = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS}
 UNSAID = {"learning_rate": "at least 0, before the schedule's factor", "epochs": "passes over the training pairs"}

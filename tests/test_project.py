@@ -13,11 +13,12 @@ import pandas as pd
 import papermill
 import pytest
 import yaml
+from conftest import shipped
 
 from helpers import published
 from helpers.inputs import ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9a][0-9]_*.ipynb"))
+NOTEBOOKS = shipped("notebooks", "*.ipynb")
 CODE = ("helpers", "tests")
 OURS = {"helpers", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
 EARLIER = {"strict"}  # a column that committed tables may have and new ones have not
@@ -53,7 +54,7 @@ def test_every_import_is_declared():
     declared = {re.match(r"[\w.-]+", line)[0].lower() for line in PROJECT["dependencies"]}
     for_tests = declared | {re.match(r"[\w.-]+", line)[0].lower() for line in extras["test"] + extras["cluster"]}
     providers = packages_distributions()
-    for path in sorted([*ROOT.glob("helpers/*.py"), *ROOT.glob("tests/*.py"), *NOTEBOOKS]):
+    for path in [*shipped("helpers", "*.py"), *shipped("tests", "*.py"), *NOTEBOOKS]:
         lazily = {"distributed", "skorch"}  # said to be missing in one sentence
         allowed = for_tests if path.parent.name == "tests" else declared | lazily
         cells = json.loads(path.read_text())["cells"] if path.suffix == ".ipynb" else None
@@ -109,7 +110,7 @@ def test_notebooks_are_as_nbstripout_and_jupyterlab_write_them():
 
 def test_the_dictionary_explains_every_column_of_the_results():
     known = set(pd.read_csv(ROOT / "data" / "dictionary.csv").column)
-    for path in sorted((ROOT / "data" / "results").glob("*.csv")):
+    for path in shipped("data/results", "*.csv"):
         columns = set(pd.read_csv(path, nrows=1).columns)
         assert columns - EARLIER <= known, path
         assert {"source", "plan"} <= columns, path
@@ -131,6 +132,6 @@ def test_the_readme_names_what_is_there():
     tree = re.search(r"```\n(.*?)```", text, re.DOTALL)[1]
     for folder in re.findall(r"^(\w+)/", tree, re.MULTILINE):
         assert (ROOT / folder).is_dir(), folder
-    modules = {path.stem for path in (ROOT / "helpers").glob("*.py")} - {"__init__"}
+    modules = {path.stem for path in shipped("helpers", "*.py")} - {"__init__"}
     listed = re.search(r"^helpers/(.*?)^\w+/", tree, re.DOTALL | re.MULTILINE)[1]
     assert set(re.findall(r"\w+", listed)) == modules

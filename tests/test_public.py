@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from conftest import shipped
 
-from helpers.architectures import FOLDER, read_models
+from helpers.architectures import read_models
 from helpers.models import build, count_parameters
 from helpers.questions import ask
 from helpers.training import loss_of
@@ -16,7 +17,7 @@ KNOWN = {  # parameters, where the solutions' own reports or sources count them
     ("dcoukos", "without sharing"): 210_030,
     ("sducouedic", "CNN_Aux"): 66_448,
 }
-SOLUTIONS = sorted(path.stem for path in (FOLDER / "public").glob("*.yaml"))
+SOLUTIONS = [path.stem for path in shipped("notebooks/architectures/public", "*.yaml")]
 
 
 @pytest.mark.parametrize("name", SOLUTIONS)

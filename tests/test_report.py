@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from conftest import write_plan
+from conftest import shipped, write_plan
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers import output, report, sources
@@ -28,7 +28,7 @@ def notebook(name, *arguments, folder=ROOT / "notebooks", **environment):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | environment)
 
 
-@pytest.mark.parametrize("plan", sorted(PLANS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("plan", shipped("notebooks/plans", "*.yaml"), ids=lambda path: path.stem)
 def test_the_plans_declare_only_what_the_notebooks_know(plan):
     _, runs = report.read_plan(plan)
     assert runs
