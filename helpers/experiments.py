@@ -214,23 +214,15 @@ def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]
     Whatever ends it early ends in one sentence, leaves no worker and keeps all that is finished.
     """
     done, jobs, own = 0, min(setting.jobs or cpu_count(), len(missing)), additions()
-    watched = is_live() or sys.stderr.isatty()
-    bar = {"total": len(missing), "unit": "run", "leave": False}
-    if not watched:  # a line of a log every ten seconds at most
-        bar |= {"mininterval": 10, "maxinterval": 10**9, "bar_format": "{n_fmt} of {total_fmt} runs, {remaining} left"}
-    # This machine's workers stay for the next list of runs, unless this one ends early.
-    here = {"backend": "loky", "initializer": begin_worker, "initargs": (os.getpid(),)}
-    with _cluster(setting.cluster) if setting.cluster else parallel_config(**here), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
+    with _workers(setting.cluster):
         parallel = Parallel(n_jobs=-1 if setting.cluster else jobs, return_as="generator_unordered", batch_size=1)
         work = parallel(
             delayed(_train_named)(name, canaries[id(run.model)], own, run, run.pairs(setting.digits), setting.device)
             for name, run in missing.items()
         )
         try:
-            for name, result in tqdm(work, **bar):
-                run = missing[name]
-                store_run(name, run.description(setting.digits, setting.device), result)
+            for name, result in _progress(work, len(missing)):
+                store_run(name, missing[name].description(setting.digits, setting.device), result)
                 done += 1
         except BrokenProcessPool:
             raise InputError(
@@ -242,6 +234,23 @@ def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]
         finally:
             with suppress(ValueError):  # "already executing": it is being closed
                 work.close()
+
+
+def _progress(work: Iterable, total: int) -> Iterable:
+    """A bar where a person watches, else a line of a log every ten seconds at most."""
+    bar = {"total": total, "unit": "run", "leave": False}
+    if not (is_live() or sys.stderr.isatty()):
+        bar |= {"mininterval": 10, "maxinterval": 10**9, "bar_format": "{n_fmt} of {total_fmt} runs, {remaining} left"}
+    return tqdm(work, **bar)
+
+
+@contextmanager
+def _workers(cluster: str) -> Iterator[None]:
+    """Where joblib's work goes: to the cluster at this address, or to this machine, whose workers stay for more."""
+    here = {"backend": "loky", "initializer": begin_worker, "initargs": (os.getpid(),)}
+    with _cluster(cluster) if cluster else parallel_config(**here), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*tasks.* were still", category=UserWarning)  # closed early
+        yield
 
 
 def _train_named(

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from helpers import experiments
 from helpers.inputs import ROOT, InputError, print_anything, whole_number
 from helpers.layers import entry_of
 from helpers.models import Architecture
-from helpers.runs import Model, Run, canary, names_of, train_run
+from helpers.runs import Model, Run, canary, description_of, names_of, train_run
 from helpers.training import Recipe
 
-RESULTS = ROOT / "data" / "results"
-RUNS = RESULTS / "runs.jsonl"  # a line for all runs that differ in OWN alone
+RUNS = "runs.jsonl"  # beside the published tables, a line for all runs that differ in OWN alone
 OWN = ("seed", "round", "fold", "start")
 QUALIFIER = "Mean over rounds ± half-width of its 95 % t interval, paired by round; test pairs, last five epochs."
 TABLE_QUALIFIER = "Mean of the last five epochs, dropout off, ± half-width of the 95 % t interval over rounds."
@@ -30,27 +30,26 @@ TABLE_QUALIFIER = "Mean of the last five epochs, dropout off, ± half-width of t
 
 def publish(report: Path) -> None:
     """Make a finished report of the published plan the committed one: tables, figures, article and README."""
-    from helpers.runs import description_of
-
     known, groups = _published_runs(), {}
-    for part, place in (("tables", RESULTS), ("figures", ROOT / "figures")):
+    for part, place in (("tables", experiments.PUBLISHED), ("figures", ROOT / "figures")):
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(report / part, place)
     (ROOT / "docs").mkdir(exist_ok=True)
     shutil.copy(report / "report.html", ROOT / "docs" / "index.html")
-    tables = map(pd.read_csv, sorted(RESULTS.glob("[!.]*.csv")))
+    tables = map(pd.read_csv, sorted(experiments.PUBLISHED.glob("[!.]*.csv")))
     for name in dict.fromkeys(name for table in tables if "run" in table for name in table.run):
         run = description_of(name) or known[name]
         own = [run.pop(key) for key in OWN]
         groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
     lines = [json.dumps(json.loads(key) | {"runs": runs}) for key, runs in groups.items()]
-    RUNS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (experiments.PUBLISHED / RUNS).write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_readme()
 
 
 def _published_runs() -> dict[str, dict]:
     """The description of every published run, by its shortened name."""
-    groups = [json.loads(line) for line in RUNS.read_text(encoding="utf-8").splitlines()] if RUNS.is_file() else []
+    path = experiments.PUBLISHED / RUNS
+    groups = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     return {
         name: {key: value for key, value in group.items() if key != "runs"} | dict(zip(OWN, own, strict=True))
         for group in groups
@@ -97,14 +96,14 @@ def filled(text: str) -> str:
 
 def parts() -> dict[str, str]:
     """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
-    tables = {path.stem: pd.read_csv(path) for path in sorted(RESULTS.glob("[!.]*.csv"))}
+    tables = {path.stem: pd.read_csv(path) for path in sorted(experiments.PUBLISHED.glob("[!.]*.csv"))}
     if not {"results_table", "answer"} <= tables.keys():
         return {"answer": "No results are published at present; `make published` writes them.", "table": ""}
     source, plan = tables["results_table"].source[0], "published"
     for name, table in tables.items():
         if set(table.plan) != {plan} or set(table.source) != {source}:
             raise InputError(
-                f"{RESULTS / name}.csv is of plan {', '.join(table.plan.unique())} on "
+                f"{experiments.PUBLISHED / name}.csv is of plan {', '.join(table.plan.unique())} on "
                 f"{', '.join(table.source.unique())}; allowed is plan {plan} on {source} alone."
             )
     shown = tables["results_table"].drop(columns=["source", "plan"])
@@ -129,8 +128,6 @@ def kind_of(run: dict) -> str:
 
 def verify(count: int = 4) -> bool:
     """Train so many published runs again, of kinds drawn at random, and say whether they come out bit for bit."""
-    from helpers import experiments
-
     whole_number("-n", count, 1)
     digits, same = experiments.setting().digits, 0
     known = {name: run for name, run in _published_runs().items() if run["data"] == digits.fingerprint}

@@ -6,6 +6,7 @@ A metric of a table is a column of `experiments.run_rounds`, e.g. `test_accuracy
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import scipy.stats
 import yaml
 
 from helpers.inputs import ROOT, InputError
+from helpers.training import LAST_EPOCHS
 
 CONFIDENCE = 0.95
 FEWEST_ROUNDS = 5  # with fewer nothing is tested, and no interval is shown
@@ -84,7 +86,7 @@ def as_percent(values, digits: int = 1) -> Estimate:
     return Estimate(*mean_interval(values), form=f"{{:.{digits}f}}", unit=" %")
 
 
-def endpoint(epochs: int, count: int = 5) -> str:
+def endpoint(epochs: int, count: int = LAST_EPOCHS) -> str:
     """What a run's last measures are averaged over, in words: the last five epochs, if there are as many."""
     words = ("epoch", "two epochs", "three epochs", "four epochs", "five epochs")
     return f"the last {words[min(epochs, count) - 1]}"
@@ -100,7 +102,7 @@ def over(rounds: int) -> str:
 # ------------------------------------------------------------------------------------------------- tables of rounds
 
 
-def last_epochs(table: pd.DataFrame, count: int = 5) -> pd.DataFrame:
+def last_epochs(table: pd.DataFrame, count: int = LAST_EPOCHS) -> pd.DataFrame:
     """The study's endpoint: each run's last row, with its measures averaged over the last `count` epochs."""
     keys = [key for key in ("model", "round", "fold", "start") if key in table]
     ends = table.groupby(keys).epoch.transform("max")
@@ -172,7 +174,14 @@ def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFram
 
 # --------------------------------------------------------------------------------------------------------- verdicts
 
-YES, NO, OPEN = 1, 0, -1
+
+class Verdict(Enum):
+    YES = "yes"
+    NO = "no"
+    OPEN = "open"
+
+
+YES, NO, OPEN = Verdict
 OF_HYPOTHESES = {YES: "confirmed", NO: "refuted", OPEN: "undecided"}
 OF_CLAIMS = {YES: "reproduced", NO: "not reproduced", OPEN: "undecided"}
 
@@ -187,7 +196,7 @@ def hypotheses() -> dict:
     return yaml.safe_load((ROOT / "data" / "hypotheses.yaml").read_text(encoding="utf-8"))
 
 
-def judge(values, rule: dict, comparisons: int = 1) -> int:
+def judge(values, rule: dict, comparisons: int = 1) -> Verdict:
     """YES, NO or OPEN: a rule on the mean of `values`, one a round, with the interval of `mean_interval`.
 
     A rule is a mapping with one of
@@ -204,7 +213,7 @@ def judge(values, rule: dict, comparisons: int = 1) -> int:
     return NO if mean + half < least or most < mean - half else OPEN
 
 
-def found(values, rule: dict, unit: str, digits: int = 1, comparisons: int = 1) -> tuple[str, int]:
+def found(values, rule: dict, unit: str, digits: int = 1, comparisons: int = 1) -> tuple[str, Verdict]:
     """What was found (mean and interval of `values`, one a round) in words, and the verdict; "not run" without values.
 
     `unit`: points or percent, of shares of 1 (percent with so many `digits`), or any other, of numbers as they are.

@@ -19,8 +19,6 @@ def results(tmp_path, monkeypatch):
     folder = tmp_path / "results"
     folder.mkdir()
     monkeypatch.setattr(experiments, "PUBLISHED", folder)
-    monkeypatch.setattr(published, "RESULTS", folder)
-    monkeypatch.setattr(published, "RUNS", folder / "runs.jsonl")
     experiments.published.cache_clear()
     yield folder
     experiments.published.cache_clear()
@@ -103,7 +101,7 @@ def test_published_runs_come_out_the_same_and_planted_differences_are_found(sett
         {k: v for k, v in one.items() if k not in published.OWN} | {"runs": {name: [one[k] for k in published.OWN]}}
         for one, name in zip(described, table.run.unique(), strict=True)
     ]
-    published.RUNS.write_text("\n".join(map(json.dumps, lines)))
+    (experiments.PUBLISHED / published.RUNS).write_text("\n".join(map(json.dumps, lines)))
     publish(table, results)
     monkeypatch.setattr(experiments, "setting", lambda: setting)
     assert published.verify(4)
