@@ -55,8 +55,8 @@ def test_chance_is_the_share_of_each_answer_among_random_digits(question):
 @pytest.mark.parametrize(
     "question",
     ["", "first <", "third > first", "import os", "first ** second", "first.real", "__import__('os')", "[first]",
-     "first - second", "first // second", "'yes'", 1.5, 3, None, ["sum"], "(lambda: 1)()", "0 * first", "1", "first * 1000",
-     "first * 10**400", "0x" + "f" * 400, "(" * 300 + "first" + ")" * 300],
+     "first - second", "first // second", "'yes'", 1.5, 3, None, ["sum"], "(lambda: 1)()", "0 * first", "1",
+     "first * 1000", "first * 10**400", "0x" + "f" * 400, "(" * 300 + "first" + ")" * 300],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_in_one_sentence(question):
     with pytest.raises(InputError, match="question: ") as refusal:
