@@ -31,6 +31,7 @@ class Recipe:
     auxiliary: float = 0.0  # weight of the digits' losses, summed over the images; 0: no auxiliary loss
     pretrain: int = 0  # so many of the epochs come first, with the digits' loss alone
     freeze: bool = False  # after these only the head is trained
+    head_rate: float = 1.0  # factor of the head's learning rate
     batch_size: int = 50  # pairs
     epochs: int = 25
     schedule: str | dict = "constant"  # of the learning rate over all steps, one of SCHEDULES
@@ -49,6 +50,7 @@ class Recipe:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("loss", self.loss, LOSSES)
         number("learning_rate", self.learning_rate, 0)
+        number("head_rate", self.head_rate, 0)
         number("comparison", self.comparison, 0)
         number("auxiliary", self.auxiliary, 0)
         number("held_out", self.held_out, 0, 0.9)
@@ -174,11 +176,15 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     """The recipe's optimiser for the network. Raises InputError for settings that it does not know or allow."""
     optimizer = OPTIMIZERS[recipe.optimizer]
     forms = [{"fused": True}] if "fused" in inspect.signature(optimizer).parameters else []
+    parameters = list(network.parameters())
+    if recipe.head_rate != 1:
+        head = list(network.head.parameters())
+        parameters = [{"params": parameters[: len(parameters) - len(head)]}, {"params": head, "head": True}]
     try:
         for form in forms:
             with suppress(RuntimeError):  # not for this device
-                return optimizer(network.parameters(), lr=recipe.learning_rate, **form, **recipe.settings)
-        return optimizer(network.parameters(), lr=recipe.learning_rate, **recipe.settings)
+                return optimizer(parameters, lr=recipe.learning_rate, **form, **recipe.settings)
+        return optimizer(parameters, lr=recipe.learning_rate, **recipe.settings)
     except (ValueError, TypeError, IndexError) as error:
         raise InputError(f"{_settings(recipe)}: {recipe.settings!r} was given, but: {error}.") from None
 
@@ -198,7 +204,7 @@ def check_optimizer(recipe: Recipe) -> None:
         for part in value if isinstance(value, list | tuple) else [value]:
             number(f"{_settings(recipe)}: {name}", part + 0 if isinstance(part, bool) else part, 0)
     if recipe.settings.keys() - {"momentum", "weight_decay"}:
-        make_optimizer(recipe, nn.Linear(1, 1))  # what goes together torch knows best, but it takes seconds to ask
+        make_optimizer(recipe, nn.ModuleDict({"head": nn.Linear(1, 1)}))  # what goes together torch knows best, but it takes seconds to ask
 
 
 def _settings(recipe: Recipe) -> str:
@@ -224,7 +230,8 @@ def train_epoch(network: Network, optimizer, recipe: Recipe, pairs: Pairs, epoch
     for start in range(0, len(pairs), recipe.batch_size):
         progress = (epoch - 1 + (start + recipe.batch_size / 2) / len(pairs)) / recipe.epochs
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * factor(min(1.0, progress), recipe.epochs, **settings)
+            rate = recipe.learning_rate * (recipe.head_rate if group.get("head") else 1)
+            group["lr"] = rate * factor(min(1.0, progress), recipe.epochs, **settings)
         batch = pairs[start : start + recipe.batch_size]
         images = shown[:, start : start + recipe.batch_size]  # [views, B, n, 14, 14]
         answers, digits = network(images.flatten(0, 1))

@@ -188,6 +188,19 @@ def test_after_pretraining_on_the_digits_a_frozen_reader_stays_as_it_is(pairs):
         assert torch.equal(before[name], start[name]) == name.startswith("head"), name
 
 
+def test_the_heads_learning_rate_can_be_another_than_the_other_layers(pairs):
+    before = train(Architecture(LAYERS), Recipe(learning_rate=0.0, epochs=1), pairs, 0)[1].state_dict()
+    for rate, moved in ((0.0, ["branches"]), (2.0, ["branches", "head"])):
+        recipe = Recipe(learning_rate=0.1, head_rate=rate, epochs=1, schedule="linear")
+        after = train(Architecture(LAYERS), recipe, pairs, 0)[1].state_dict()
+        assert {n.split(".")[0] for n in after if not torch.equal(before[n], after[n])} == set(moved)
+    # With a frozen sub-network a factor is the same as another learning rate.
+    frozen = {"pretrain": 2, "freeze": True, "epochs": 4, "auxiliary": 1.0}
+    ten = train(Architecture(LAYERS), Recipe(learning_rate=0.01, head_rate=10.0, **frozen), pairs, 0)[1].head
+    one = train(Architecture(LAYERS), Recipe(learning_rate=0.01, **frozen), pairs, 0)[1].head
+    assert not torch.equal(ten[-1].weight, one[-1].weight)
+
+
 def test_the_same_seed_gives_the_same_numbers_and_leaves_torch_as_it_was(pairs):
     threads = torch.get_num_threads()
     torch.manual_seed(1)
