@@ -204,7 +204,8 @@ def check_optimizer(recipe: Recipe) -> None:
         for part in value if isinstance(value, list | tuple) else [value]:
             number(f"{_settings(recipe)}: {name}", part + 0 if isinstance(part, bool) else part, 0)
     if recipe.settings.keys() - {"momentum", "weight_decay"}:
-        make_optimizer(recipe, nn.ModuleDict({"head": nn.Linear(1, 1)}))  # what goes together torch knows best, but it takes seconds to ask
+        # What goes together torch knows best, but it takes seconds to ask.
+        make_optimizer(recipe, nn.ModuleDict({"head": nn.Linear(1, 1)}))
 
 
 def _settings(recipe: Recipe) -> str:
