@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: report preview published verify test lab readme clean-runs clean
+.PHONY: report preview published verify benchmark test lab readme clean-runs clean
 
 report: .venv/installed
 	$(BIN)/python -m helpers.report notebooks/plans/standard.yaml
@@ -17,6 +17,11 @@ published: .venv/installed
 
 verify: .venv/installed
 	$(BIN)/python -m helpers.published verify -n $(or $(N),4)
+
+benchmark: .venv/installed
+	mkdir -p report/benchmark
+	cd notebooks && ../$(BIN)/papermill benchmark.ipynb ../report/benchmark/benchmark.ipynb -p output ../report/benchmark -p repetitions 5
+	$(BIN)/jupyter nbconvert --to html report/benchmark/benchmark.ipynb
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -50,8 +50,8 @@ AT_ONCE = 2  # notebooks
 MARK = '<meta name="generator" content="digit-comparison report">'  # of a page that was built here
 OURS = ("plan", "output")  # parameters that a report gives its notebooks itself
 KINDS = {"title": str, "description": str, "parameters": dict, "notebooks": list}
-KINDS_OF_ENTRY = {"notebook": str, "parameters": dict, "title": str, "appendix": bool, "after_all": bool}
-WORDS = {str: "a text", dict: "a mapping", list: "a list", bool: "true or false"}
+KINDS_OF_ENTRY = {"notebook": str, "parameters": dict, "title": str, "waits_for": list}
+WORDS = {str: "a text", dict: "a mapping", list: "a list"}
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,19 @@ class NotebookRun:
     notebook: str = ""
     parameters: dict = field(default_factory=dict)
     title: str = ""  # replaces the notebook's own in the report
-    appendix: bool = False  # in the article behind all chapters that are not
-    after_all: bool = False  # wait for all notebooks that do not, whose tables it reads
+    waits_for: tuple = ()  # notebooks whose tables it reads
     name: str = ""  # of the executed notebook and its section, e.g. 03_ablation-mlp
+
+    @property
+    def appendix(self) -> bool:
+        return self.notebook.startswith("a")
 
 
 def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     """Read a plan and check it against the notebooks. Raises InputError before anything is run.
 
     A plan has `title`, `description`, `parameters` that go to every notebook that declares them, and `notebooks`: a
-    list of names or of {notebook, parameters, title, appendix, after_all}, in the article's order.
+    list of names or of {notebook, parameters, title, waits_for}. The article has the order of the notebooks' names.
     """
     _, plan = read_yaml("plan", path, NOTEBOOKS / "plans")
     known_keys("plan", plan, KINDS)
@@ -103,7 +106,23 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
         runs.append(replace(run, parameters=given, name=name if turn == 1 else f"{name}-{turn}"))
         declared |= set(known)
     known_keys("plan: parameters", common, sorted(declared - set(OURS)))
-    return plan, runs
+    for run in runs:
+        for name in run.waits_for:
+            one_of(f"plan: waits_for of {run.notebook}", name, list(dict.fromkeys(run.notebook for run in runs)))
+    _turns(runs)  # refuses notebooks that wait for each other
+    return plan, sorted(runs, key=lambda run: run.notebook)
+
+
+def _turns(runs: list[NotebookRun]) -> list[list[NotebookRun]]:
+    """The runs in turns: each has those that wait for nothing but earlier turns."""
+    turns = []
+    while runs:
+        left = {run.notebook for run in runs}
+        turns.append([run for run in runs if not left & set(run.waits_for)])
+        if not turns[-1]:
+            raise InputError(f"plan: waits_for: {', '.join(sorted(left))} wait for each other, so none can begin.")
+        runs = [run for run in runs if left & set(run.waits_for)]
+    return turns
 
 
 def _literal(path: Path) -> str:
@@ -161,13 +180,12 @@ def _build(plan: dict, name: str, runs: list[NotebookRun], target: Path, digits,
         for part in PARTS:
             (building / part).mkdir()
         sections: dict[str, dict] = {}
-        for last in (False, True):
-            turn = [run for run in runs if run.after_all == last]
+        for turn in _turns(runs):
             for run, notebook in _execute(turn, building, name, digits.source):
                 sections[run.name] = _section(run, notebook)
                 clock = str(timedelta(seconds=round(time.monotonic() - began))).removeprefix("0:")
                 print(f"[{len(sections)}/{len(runs)}] {run.name} done after {clock}", flush=True)
-        article = [sections[run.name] for run in sorted(runs, key=lambda run: run.appendix)]
+        article = [sections[run.name] for run in runs]
         (building / "report.html").write_text(_page(plan, name, digits.name, commit, article), encoding="utf-8")
         for part in (*PARTS, "report.html"):
             shutil.rmtree(target / part, ignore_errors=True)
@@ -182,9 +200,8 @@ def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
         again = run.name != _name_of(run.notebook, run.parameters)  # a second run of a notebook, with the same tables
         given = {"plan": plan, "source": source, "output": str(building / "tables" / run.name if again else building)}
         work.append(delayed(_run_notebook)(run, run.parameters | given, building / "notebooks"))
-    at_once = 1 if any(run.after_all for run in runs) else AT_ONCE  # they are short, and may read each other's tables
     with parallel_config(backend="loky", initializer=begin_worker, initargs=(os.getpid(),)):
-        return Parallel(n_jobs=at_once, return_as="generator_unordered")(work)
+        return Parallel(n_jobs=AT_ONCE, return_as="generator_unordered")(work)
 
 
 def _run_notebook(run: NotebookRun, parameters: dict, folder: Path) -> tuple[NotebookRun, nbformat.NotebookNode]:

@@ -293,7 +293,7 @@ def test_a_part_that_does_not_fit_is_named(settings, named):
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_diagram_counts_what_the_network_has(models, name):
-    branches, (_, head) = defined_in("13_networks").outline(models[name].architecture)
+    branches, (_, head) = defined_in("a1_networks").outline(models[name].architecture)
     assert len(branches) == (1 if models[name].architecture.sharing else 2)
     assert sum(parameters for lines in branches for _, parameters in lines) + head == PARAMETERS[name]
 

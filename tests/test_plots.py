@@ -9,7 +9,7 @@ from conftest import defined_in
 
 from helpers import plots, stats
 
-heads = defined_in("11_heads")
+heads = defined_in("06_heads")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_specification_curve_is_sorted_and_marks_each_readings_choices():
         for norm, drop, gain in (("both", "none", 0.03), ("both", "all", 0.01), ("first", "none", 0.02))
         for r in range(5)
     ]
-    figure = defined_in("12_readings").specification_curve(
+    figure = defined_in("a2_readings").specification_curve(
         pd.DataFrame(rows), ["norm", "dropout"], ["weight sharing", "auxiliary loss"]
     )
     sharing, auxiliary, choices = figure.axes
@@ -67,7 +67,7 @@ def test_the_specification_curve_is_sorted_and_marks_each_readings_choices():
 
 
 def test_an_effect_stands_at_its_size(ax):
-    defined_in("07_controls").by_size({"weight sharing": {100: [0.01] * 5, 1000: [0.03] * 5}}, ax, "pairs")
+    defined_in("a3_controls").by_size({"weight sharing": {100: [0.01] * 5, 1000: [0.03] * 5}}, ax, "pairs")
     assert {(100, 1), (1000, 3)} <= places(ax)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["100", "1,000"]
 
@@ -90,7 +90,7 @@ def test_the_spread_of_a_group_is_its_median_and_its_middle(ax):
 
 @pytest.mark.parametrize(("classes", "answer"), [([3, 7], "yes"), ([4, 4], "yes"), ([7, 3], "no")])
 def test_the_task_is_shown_with_its_answer(classes, answer):
-    figure = defined_in("06_results").task(torch.rand(2, 14, 14), classes)
+    figure = defined_in("00_summary").task(torch.rand(2, 14, 14), classes)
     words = [text.get_text() for text in figure.axes[0].texts]
     assert f"{classes[0]} ≤ {classes[1]}?\n{answer}" in words
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""What 05_beyond and 11_heads read out of a trained network, against the same done by hand."""
+"""What 09_m6 and 06_heads read out of a trained network, against the same done by hand."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -12,8 +12,8 @@ from helpers.models import Architecture, build
 from helpers.training import Recipe, predict, train
 
 LAYERS = ({"linear": 10},)
-all_pairs = defined_in("05_beyond").all_pairs
-heads = defined_in("11_heads")
+all_pairs = defined_in("09_m6").all_pairs
+heads = defined_in("06_heads")
 probe, refitted = heads.probe, heads.refitted
 
 

@@ -76,59 +76,43 @@ def test_the_order_of_the_article_is_not_that_of_the_work(tmp_path, made_folder,
     monkeypatch.setattr(report, "_execute", execute)
     monkeypatch.setattr(report.published, "state", str)
     entries = [
-        {"notebook": "06_results", "after_all": True},
-        {"notebook": "02_learning_rate", "appendix": True},
-        "01_data",
-        {"notebook": "04_m5", "after_all": True, "title": "The larger one"},
+        "a1_networks",
+        {"notebook": "04_m5", "waits_for": ["02_learning_rate"], "title": "The larger one"},
+        "02_learning_rate",
+        {"notebook": "00_summary", "waits_for": ["04_m5", "a1_networks"]},
     ]
     plan = write_plan(tmp_path / "plan.yaml", notebooks=entries, parameters={"source": str(made_folder)}, title="Why?")
     page = BeautifulSoup(report.build_report(plan, tmp_path / "report").read_text(), "html.parser")
-    assert turns == [["02_learning_rate", "01_data"], ["06_results", "04_m5"]]
-    assert [section["id"] for section in page.select("section")] == [
-        "06_results",
-        "01_data",
-        "04_m5",
-        "02_learning_rate",
-    ]
+    assert turns == [["02_learning_rate", "a1_networks"], ["04_m5"], ["00_summary"]]
+    chapters = ["00_summary", "02_learning_rate", "04_m5", "a1_networks"]
+    assert [section["id"] for section in page.select("section")] == chapters
     assert [heading.get_text() for heading in page.find_all(["h1", "h2"])] == [
         "Why?",  # over the first chapter, whose own title is not said again
-        "01_data",
+        "02_learning_rate",
         "The larger one",
         "Appendix",
-        "02_learning_rate",
+        "a1_networks",
     ]
-    assert [link["href"] for link in page.select("nav > details > ol > li > a")] == [
-        "#06_results",
-        "#01_data",
-        "#04_m5",
-    ]
-    assert [link["href"] for link in page.select("nav details details a")] == ["#02_learning_rate"]
-
-
-def test_chapters_that_read_the_others_tables_run_one_after_another(tmp_path, monkeypatch):
-    at_once = []
-    monkeypatch.setattr(report, "Parallel", lambda n_jobs, **_: at_once.append(n_jobs) or (lambda _: (x for x in ())))
-    for last in (False, True):
-        runs = [report.NotebookRun("01_data", name="01_data", after_all=last)]
-        assert list(report._execute(runs, tmp_path, "made", "auto")) == []
-    assert at_once == [report.AT_ONCE, 1]
+    links = [link["href"] for link in page.select("nav > details > ol > li > a")]
+    assert links == [f"#{name}" for name in chapters[:3]]
+    assert [link["href"] for link in page.select("nav details details a")] == ["#a1_networks"]
 
 
 @pytest.fixture
 def article(tmp_path, monkeypatch, setting):
-    """Make an article of chapters: (name, Markdown, what its one cell shows on a page, whether in the appendix)."""
+    """Make an article of chapters: (name, Markdown, what its one cell shows on a page)."""
     shown = []
     monkeypatch.setattr(output, "display", shown.append)
     monkeypatch.setattr(report.published, "state", str)
 
     def make(*chapters):
         sections = []
-        for name, text, show, appendix in chapters:
+        for name, text, show in chapters:
             shown.clear()
             show(output.begin(setting, "made", str(tmp_path), "2 rounds", chapter=name))
             outputs = [new_output("display_data", {"text/html": part.data}) for part in shown]
             cells = [new_markdown_cell(text), new_code_cell("# Is 1 < 2?\nx", outputs=outputs), new_code_cell("y")]
-            run = report.NotebookRun(name, name=name, appendix=appendix)
+            run = report.NotebookRun(name, name=name)
             sections.append(report._section(run, new_notebook(cells=cells)))
         return report._page({}, "made", "made digits", "abc", sections)
 
@@ -145,20 +129,20 @@ def both(page):
 
 def test_figures_and_tables_are_numbered_and_links_say_the_numbers(article):
     text = (
-        "# {0}\n\n[Figure](#curve), [Table](#counts), [`why`](#b), [notebook](c.ipynb), [Figure](#left_out), [x](#d)."
+        "# {0}\n\n[Figure](#curve), [Table](#counts), [`why`](#c), [notebook](a.ipynb), [Figure](#left_out), [x](#d)."
     )
-    chapters = [(name, text.format(name), both, name > "b") for name in "abc"]
-    chapters.insert(2, ("b2", "## Below\n\nSee [Figure](#curve).", lambda page: None, False))
+    chapters = [(name, text.format(name), both) for name in "bca"]  # of which a is in the appendix
+    chapters.insert(2, ("c2", "## Below\n\nSee [Figure](#curve).", lambda page: None))
     page = BeautifulSoup(article(*chapters), "html.parser")
     numbers = [bold.get_text() for bold in page.select("figcaption > b:first-child")]
     assert numbers == ["Figure 1.", "Table 1.", "Figure 2.", "Table 2.", "Figure A1.", "Table A1."]
     assert page.select("figcaption")[2].get_text().startswith("Figure 2. A curve of 3, see Table 2. ")
-    for name, number in zip("abc", ("1", "2", "A1"), strict=True):
+    for name, number in zip("bca", ("1", "2", "A1"), strict=True):
         said = page.find(id=name).select_one(".text p")
         assert said.get_text() == f"Figure {number}, Table {number}, why, notebook, Figure, x."
-        assert [link["href"] for link in said.find_all("a")] == [f"#{name}-curve", f"#{name}-counts", "#b", "#c"]
-    elsewhere = page.find(id="b2")
-    assert elsewhere.p.decode_contents() == 'See <a href="#a-curve">Figure 1</a>.'
+        assert [link["href"] for link in said.find_all("a")] == [f"#{name}-curve", f"#{name}-counts", "#c", "#a"]
+    elsewhere = page.find(id="c2")
+    assert elsewhere.p.decode_contents() == 'See <a href="#b-curve">Figure 1</a>.'
     assert elsewhere.h3.get_text() == "Below"
     ids = [tag["id"] for tag in page.find_all(id=True)]
     assert len(ids) == len(set(ids))
@@ -166,7 +150,7 @@ def test_figures_and_tables_are_numbered_and_links_say_the_numbers(article):
 
 
 def test_what_figures_and_tables_show_can_be_taken_along(article):
-    page = BeautifulSoup(article(("a", "# A", both, False)), "html.parser")
+    page = BeautifulSoup(article(("b", "# B", both)), "html.parser")
     links = page.select("figcaption a[download]")
     assert [link["download"] for link in links] == ["curve.csv", "counts.csv"]
     read = [pd.read_csv(io.BytesIO(base64.b64decode(link["href"].partition(",")[2]))) for link in links]
@@ -175,7 +159,7 @@ def test_what_figures_and_tables_show_can_be_taken_along(article):
 
 
 def test_code_says_what_it_does_and_a_section_ends_in_its_origin(article):
-    page = BeautifulSoup(article(("a", "# A", both, False)), "html.parser")
+    page = BeautifulSoup(article(("b", "# B", both)), "html.parser")
     assert [summary.get_text() for summary in page.select("details.code > summary")] == ["Is 1 < 2?", "code"]
     origin = page.section.find_all(recursive=False)[-1]
     assert origin.get_text() == "made digits (2,000 + 2,000 digits); plan: made; seed 0; 2 rounds."
@@ -186,7 +170,7 @@ def test_a_demonstration_comes_through_unharmed(article):
     inside = """ if (1 < 2 && 3 > 2) { x = "</p><h2 id='y'>&amp;</h2>" + `<figure id="z">`; } """
     styled = '<style>#demo > b { color: red; }</style><a href="#said">b</a><b id="said"></b>'
     demo = f'<div id="demo">{styled}<script>{inside}</script></div>'
-    assert demo in article(("a", "# A", lambda page: output.display(output.HTML(demo)), False))
+    assert demo in article(("a", "# A", lambda page: output.display(output.HTML(demo))))
 
 
 def test_registered_values_are_kept_by_hypothesis_and_round(tmp_path, setting, monkeypatch):

@@ -8,7 +8,7 @@ from conftest import defined_in
 from helpers import stats
 
 ablation = defined_in("03_ablation")
-calibration = defined_in("05_beyond").calibration
+calibration = defined_in("09_m6").calibration
 CELLS = [(s, a) for s in (False, True) for a in (0.0, 1.0)]
 
 
@@ -200,7 +200,7 @@ def made_accuracies(generator, shape, parts):
 )
 def test_the_spread_is_split_into_the_parts_that_it_was_made_of(parts):
     """On average over made studies; and the parts add up to what one network a round shows."""
-    parts_of, generator = defined_in("07_controls").parts_of, np.random.default_rng(0)
+    parts_of, generator = defined_in("a3_controls").parts_of, np.random.default_rng(0)
     found = []
     for _ in range(300):
         split = parts_of(made_accuracies(generator, (12, 3, 12), parts))

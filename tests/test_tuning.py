@@ -1,4 +1,4 @@
-"""The search of 08_tuning: the same points for every model, judged on validation pairs alone."""
+"""The search of a4_tuning: the same points for every model, judged on validation pairs alone."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from helpers.architectures import read_models
 from helpers.experiments import run_rounds
 from helpers.inputs import InputError
 
-tuning = defined_in("08_tuning")
+tuning = defined_in("a4_tuning")
 choose, design, search, with_recipe = tuning.choose, tuning.design, tuning.search, tuning.with_recipe
 TINY = {
     "layers": [{"linear": 10}],

@@ -93,7 +93,7 @@ def test_what_was_not_run_is_undecided_and_the_rest_is_judged_together():
     barely = rounds(0.0012, 0.001)
     assert judge(barely, {"above": 0.0}) == YES
     values = {"sharing-mlp": rounds(0.03), "sharing-conv": rounds(-0.03), "both-linear": barely}
-    table = defined_in("15_verdicts").of_hypotheses(values | {"m6-accuracy": rounds(0.995)}).set_index("id")
+    table = defined_in("11_verdicts").of_hypotheses(values | {"m6-accuracy": rounds(0.995)}).set_index("id")
     assert table.index.tolist() == [one["id"] for one in REGISTERED]
     ids = ["sharing-mlp", "sharing-conv", "both-linear", "m6-accuracy", "head-m6"]
     assert table.verdict[ids].tolist() == ["confirmed", "refuted", "undecided", "confirmed", "undecided"]
@@ -109,7 +109,7 @@ def test_every_look_at_the_list_is_paid_for():
     count, looks = len(listed["hypotheses"]), listed["looks"]
     assert looks > 1
     alone, corrected = (stats.mean_interval(0.001 * SPREAD, tests)[1] for tests in (count, count * looks))
-    of_hypotheses = defined_in("15_verdicts").of_hypotheses
+    of_hypotheses = defined_in("11_verdicts").of_hypotheses
     for mean, verdict in (((alone + corrected) / 2, "undecided"), (1.01 * corrected, "confirmed")):
         table = of_hypotheses({"sharing-mlp": rounds(mean)}).set_index("id")
         assert table.verdict["sharing-mlp"] == verdict
@@ -118,7 +118,7 @@ def test_every_look_at_the_list_is_paid_for():
 def test_a_claim_is_judged_for_each_of_its_families():
     values = {"mlp accuracy sharing": rounds(0.03), "conv accuracy sharing": rounds(-0.03)}
     table = (
-        defined_in("14_reports").of_claims(values | {"M5 less M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
+        defined_in("10_reports").of_claims(values | {"M5 less M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
     )
     verdict = table.xs("second").verdict
     assert verdict["mlp: weight sharing improves accuracy"] == "reproduced"
