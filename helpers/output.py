@@ -22,6 +22,8 @@ from helpers import plots
 from helpers.experiments import PUBLISHED, Setting
 from helpers.inputs import ROOT, InputError, known_keys, unwritable, writable_folder, write_whole
 
+NOT_HERE = "*(Not confirmed by this run.)*"
+LEFT_OPEN = "*(Too few rounds to say.)*"
 BY_HAND = ROOT / "report" / "by-hand"  # where a notebook writes that is given no folder
 
 
@@ -33,6 +35,7 @@ class Page:
     plan: str
     source: str  # name of the digits
     chapter: str = ""  # that registered hypotheses name
+    seed: int = 0
 
     def save(self, table: pd.DataFrame, name: str) -> None:
         """Write tables/NAME.csv, with the data source and the plan as its last columns."""
@@ -59,8 +62,13 @@ class Page:
 
     def registered(self, values: dict[str, pd.Series]) -> None:
         """Write tables/registered_CHAPTER.csv: by the id of a registered hypothesis its value in every round."""
-        table = pd.concat(values, names=["id", "round"]).rename("value").reset_index()
+        table = pd.concat(values, names=["id", "round"]).rename("value").reset_index().assign(seed=self.seed)
         self.save(table, f"registered_{self.chapter}")
+
+    def say(self, text: str, holds: bool | None = True) -> None:
+        """Show a paragraph of Markdown, marked where it does not hold in this run, or (None) is left open by it."""
+        mark = {True: "", False: NOT_HERE, None: LEFT_OPEN}[holds]
+        display(Markdown(" ".join([filled(text.replace("{", "{{").replace("}", "}}"), {}), mark]).strip()))
 
     def figure(self, figure: plt.Figure, name: str, caption: str, alt: str, /, data=None, **values) -> None:
         """Keep a figure as figures/NAME.png (200 dpi) and .svg, and show it above its caption.
@@ -115,7 +123,7 @@ def begin(setting: Setting, plan: str, output: str, conditions: str, chapter: st
         {"digits": setting.digits.name, "plan": plan, "seed": setting.seed, "conditions": conditions},
     )
     display(HTML(f'<p class="origin">{html.escape(origin)}</p>'))
-    return Page(folder, str(plan), setting.digits.name, chapter)
+    return Page(folder, str(plan), setting.digits.name, chapter, setting.seed)
 
 
 def filled(text: str, values: dict) -> str:

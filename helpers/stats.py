@@ -59,6 +59,11 @@ class Estimate:
         """1 or −1 where the interval leaves zero out, else 0."""
         return int(self.low > 0) - int(self.high < 0)
 
+    @property
+    def clear(self) -> bool | None:
+        """Whether the interval leaves zero out; None of too few rounds for one."""
+        return None if np.isnan(self.half_width) else self.sign != 0
+
     def within(self, margin: float) -> bool:
         """Whether the interval lies between minus and plus `margin`, which two one-sided tests would say as well."""
         return -margin < self.low and self.high < margin
@@ -192,8 +197,8 @@ def reports() -> dict:
 
 
 def hypotheses() -> dict:
-    """data/hypotheses.yaml: what was registered before the published runs."""
-    return yaml.safe_load((ROOT / "data" / "hypotheses.yaml").read_text(encoding="utf-8"))
+    """data/preregistration.yaml: what was registered before the published runs."""
+    return yaml.safe_load((ROOT / "data" / "preregistration.yaml").read_text(encoding="utf-8"))
 
 
 def judge(values, rule: dict, comparisons: int = 1) -> Verdict:
