@@ -67,8 +67,9 @@ class Page:
 
     def say(self, text: str, holds: bool | None = True) -> None:
         """Show a paragraph of Markdown, marked where it does not hold in this run, or (None) is left open by it."""
-        mark = {True: "", False: NOT_HERE, None: LEFT_OPEN}[holds]
-        display(Markdown(" ".join([filled(text.replace("{", "{{").replace("}", "}}"), {}), mark]).strip()))
+        if text:
+            mark = {True: "", False: NOT_HERE, None: LEFT_OPEN}[holds]
+            display(Markdown(f"{tidied(text)} {mark}".strip()))
 
     def figure(self, figure: plt.Figure, name: str, caption: str, alt: str, /, data=None, **values) -> None:
         """Keep a figure as figures/NAME.png (200 dpi) and .svg, and show it above its caption.
@@ -128,7 +129,12 @@ def begin(setting: Setting, plan: str, output: str, conditions: str, chapter: st
 
 def filled(text: str, values: dict) -> str:
     """A text written by hand over several lines, with its numbers put in: an accuracy as {share}, {count:,}, …"""
-    text = inspect.cleandoc(text).format(**values)
+    return tidied(text.format(**values))
+
+
+def tidied(text: str) -> str:
+    """A text written over several lines, with "1 rounds" mended."""
+    text = inspect.cleandoc(text)
     return re.sub(r"\b1 (round|epoch|start|run|split)s\b", r"1 \1", text)
 
 
