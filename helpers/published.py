@@ -30,12 +30,28 @@ TABLE_QUALIFIER = "Mean of the last five epochs, dropout off, ± half-width of t
 
 def publish(report: Path) -> None:
     """Make a finished report of the published plan the committed one: tables, figures, article and README."""
-    known, groups = _published_runs(), {}
+    known = _published_runs()
     for part, place in (("tables", experiments.PUBLISHED), ("figures", ROOT / "figures")):
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(report / part, place)
     (ROOT / "docs").mkdir(exist_ok=True)
     shutil.copy(report / "report.html", ROOT / "docs" / "index.html")
+    _describe_runs(known)
+    write_readme()
+
+
+def add(folder: Path) -> None:
+    """Put a folder's tables, of some chapters that are finished, beside the committed ones or in their place."""
+    known = _published_runs()
+    for path in sorted(folder.glob("[!.]*.csv")):
+        shutil.copy(path, experiments.PUBLISHED)
+    _describe_runs(known)
+    print(state())
+
+
+def _describe_runs(known: dict[str, dict]) -> None:
+    """Write RUNS, the description of every run in the published tables, from the store or as it is `known`."""
+    groups: dict[str, dict] = {}
     tables = map(pd.read_csv, sorted(experiments.PUBLISHED.glob("[!.]*.csv")))
     for name in dict.fromkeys(name for table in tables if "run" in table for name in table.run):
         run = description_of(name) or known[name]
@@ -43,7 +59,6 @@ def publish(report: Path) -> None:
         groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
     lines = [json.dumps(json.loads(key) | {"runs": runs}) for key, runs in groups.items()]
     (experiments.PUBLISHED / RUNS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    write_readme()
 
 
 def _published_runs() -> dict[str, dict]:
@@ -160,6 +175,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("readme", help="write the README's generated parts")
     commands.add_parser("publish", help="make a report the committed one").add_argument("report", type=Path)
+    adding = commands.add_parser("add", help="add the tables of finished chapters to the committed ones")
+    adding.add_argument("folder", type=Path)
     verifying = commands.add_parser("verify", help="train some published runs again, and compare them")
     verifying.add_argument("-n", type=int, default=4, help="how many; 4 if not given")
     given = parser.parse_args(arguments)
@@ -167,7 +184,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "verify":
             return 0 if verify(given.n) else 1
-        publish(given.report) if given.command == "publish" else write_readme()
+        if given.command == "publish":
+            publish(given.report)
+        elif given.command == "add":
+            add(given.folder)
+        else:
+            write_readme()
     except InputError as error:
         print(error, file=sys.stderr)
         return 1

@@ -136,3 +136,25 @@ def test_without_results_the_readme_and_verify_say_so(results):
     assert "No runs are published" in published.state()
     with pytest.raises(InputError, match="No runs are published"):
         published.verify()
+
+
+def test_a_finished_chapters_tables_join_the_committed_ones(setting, results, tmp_path, monkeypatch, capsys):
+    models, finished = read_models(TINY), tmp_path / "tables"
+    finished.mkdir()
+    publish(experiments.run_rounds(models[:1], setting), finished, "one")
+    published.add(finished)
+    before = (results / "one.csv").read_bytes()
+    (finished / "one.csv").unlink()
+    publish(experiments.run_rounds(models[1:2], setting), finished, "two")
+    published.add(finished)
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "empty"))  # what was described needs no store
+    experiments.published.cache_clear()
+    published.add(finished)
+    assert (results / "one.csv").read_bytes() == before
+    assert {path.name for path in results.iterdir()} == {"one.csv", "two.csv", published.RUNS}
+    described = published._published_runs()
+    assert set(described) == set(experiments.published())
+    assert {repr(published._model_of(run).recipe) for run in described.values()} == {
+        repr(model.recipe) for model in models[:2]
+    }
+    assert "The 4 published runs were trained by the code at hand." in capsys.readouterr().out
