@@ -43,22 +43,35 @@ def publish(report: Path) -> None:
 def add(folder: Path) -> None:
     """Put a folder's tables, of some chapters that are finished, beside the committed ones or in their place."""
     known = _published_runs()
-    for path in sorted(folder.glob("[!.]*.csv")):
+    paths = sorted(folder.glob("[!.]*.csv"))
+    lost = [name for name in _runs_of(paths) if not (name in known or description_of(name))]
+    if lost:
+        raise InputError(f"{folder} was given, but {len(lost)} of its runs are not among the finished ones here.")
+    for path in paths:
         shutil.copy(path, experiments.PUBLISHED)
     _describe_runs(known)
+    experiments.published.cache_clear()
     print(state())
+
+
+def _runs_of(paths: list[Path]) -> list[str]:
+    tables = map(pd.read_csv, paths)
+    return list(dict.fromkeys(name for table in tables if "run" in table for name in table.run))
 
 
 def _describe_runs(known: dict[str, dict]) -> None:
     """Write RUNS, the description of every run in the published tables, from the store or as it is `known`."""
     groups: dict[str, dict] = {}
-    tables = map(pd.read_csv, sorted(experiments.PUBLISHED.glob("[!.]*.csv")))
-    for name in dict.fromkeys(name for table in tables if "run" in table for name in table.run):
-        run = description_of(name) or known[name]
-        own = [run.pop(key) for key in OWN]
-        groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
+    names = _runs_of(sorted(experiments.PUBLISHED.glob("[!.]*.csv")))
+    described = {name: description_of(name) or known.get(name) for name in names}
+    for name, run in described.items():
+        if run:
+            own = [run.pop(key) for key in OWN]
+            groups.setdefault(json.dumps(run, sort_keys=True), {})[name] = own
+    if lost := list(described.values()).count(None):
+        print(f"{lost} runs, of earlier code, are in the tables without a description.")
     lines = [json.dumps(json.loads(key) | {"runs": runs}) for key, runs in groups.items()]
-    (experiments.PUBLISHED / RUNS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (experiments.PUBLISHED / RUNS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _published_runs() -> dict[str, dict]:

@@ -148,7 +148,6 @@ def test_a_finished_chapters_tables_join_the_committed_ones(setting, results, tm
     publish(experiments.run_rounds(models[1:2], setting), finished, "two")
     published.add(finished)
     monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "empty"))  # what was described needs no store
-    experiments.published.cache_clear()
     published.add(finished)
     assert (results / "one.csv").read_bytes() == before
     assert {path.name for path in results.iterdir()} == {"one.csv", "two.csv", published.RUNS}
@@ -158,3 +157,7 @@ def test_a_finished_chapters_tables_join_the_committed_ones(setting, results, tm
         repr(model.recipe) for model in models[:2]
     }
     assert "The 4 published runs were trained by the code at hand." in capsys.readouterr().out
+    publish(experiments.run_rounds(models[2:3], setting).assign(run="0" * experiments.SHORT), finished, "three")
+    with pytest.raises(InputError, match="1 of its runs"):
+        published.add(finished)
+    assert not (results / "three.csv").exists()
