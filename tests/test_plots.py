@@ -9,8 +9,6 @@ from conftest import defined_in
 
 from helpers import plots, stats
 
-heads = defined_in("06_heads")
-
 
 @pytest.fixture
 def ax():
@@ -48,21 +46,19 @@ def test_the_grey_band_is_the_margin(ax):
     assert (ax.patches[0].get_x(), ax.patches[0].get_width()) == (-1, 2)
 
 
-def test_the_specification_curve_is_sorted_and_marks_each_readings_choices():
+def test_the_specification_curve_is_sorted_and_marks_what_each_combination_chooses():
     rows = [
-        {"norm": norm, "dropout": drop, "round": r, "weight sharing": gain, "auxiliary loss": -gain}
-        for norm, drop, gain in (("both", "none", 0.03), ("both", "all", 0.01), ("first", "none", 0.02))
+        {"relu": relu, "dropout": dropout, "round": r, "auxiliary loss": gain}
+        for relu, dropout, gain in ((True, False, 0.03), (True, True, 0.01), (False, False, 0.02))
         for r in range(5)
     ]
-    figure = defined_in("a2_readings").specification_curve(
-        pd.DataFrame(rows), ["norm", "dropout"], ["weight sharing", "auxiliary loss"]
-    )
-    sharing, auxiliary, choices = figure.axes
-    assert {(0, 1), (1, 2), (2, 3)} <= places(sharing)
-    assert {(0, -1), (1, -2), (2, -3)} <= places(auxiliary, "^")
+    figure = defined_in("05_decides").specification_curve(pd.DataFrame(rows), ["relu", "dropout"], "auxiliary loss")
+    effects, choices = figure.axes
+    assert {(0, 1), (1, 2), (2, 3)} <= places(effects, "^")
+    dark = {tuple(line.get_xydata()[0]) for line in choices.lines if line.get_color() == "0.25"}
+    assert dark == {(0, 0), (0, -1), (2, 0)}
     labels = [label.get_text() for label in choices.get_yticklabels()]
-    assert labels == ["norm: both", "norm: first", "dropout: none", "dropout: all"]
-    assert places(choices) == {(0, 0), (2, 0), (1, -1), (1, -2), (2, -2), (0, -3)}
+    assert labels == ["ReLU before the head", "dropout between linear layers"]
     plt.close(figure)
 
 
@@ -70,22 +66,6 @@ def test_an_effect_stands_at_its_size(ax):
     defined_in("a3_controls").by_size({"weight sharing": {100: [0.01] * 5, 1000: [0.03] * 5}}, ax, "pairs")
     assert {(100, 1), (1000, 3)} <= places(ax)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["100", "1,000"]
-
-
-def test_wrong_cells_of_the_class_scores_are_crossed_out(ax):
-    scores = np.where(np.triu(np.ones((10, 10), bool)), 1.0, -1.0)
-    scores[7, 2], scores[3, 3] = 0.5, -0.5
-    heads.class_scores({"linear": scores}, [ax])
-    assert places(ax, "x") == {(2, 7), (3, 3)}  # second digit across, first digit down
-
-
-def test_the_spread_of_a_group_is_its_median_and_its_middle(ax):
-    heads.spread(np.repeat([0, 1], 101), np.concatenate([np.arange(101), np.full(101, 7)]), ax)
-    assert ax.lines[0].get_ydata().tolist() == [50, 7]
-    assert [sorted({y for x, y in band.get_paths()[0].vertices if x == 0}) for band in ax.collections] == [
-        [5, 95],
-        [25, 75],
-    ]
 
 
 @pytest.mark.parametrize(("classes", "answer"), [([3, 7], "yes"), ([4, 4], "yes"), ([7, 3], "no")])

@@ -14,7 +14,6 @@ from helpers.training import Recipe, predict, train
 LAYERS = ({"linear": 10},)
 all_pairs = defined_in("09_m6").all_pairs
 heads = defined_in("06_heads")
-probe, refitted = heads.probe, heads.refitted
 
 
 @pytest.fixture
@@ -28,19 +27,6 @@ def untrained(**parts):
         torch.manual_seed(0)
         network = build(Architecture(LAYERS, head=("fixed",), **parts))
         return network.requires_grad_(False)
-
-
-def test_a_refitted_head_solves_a_separable_problem():
-    features = 50 * torch.rand(400, 3, generator=torch.Generator().manual_seed(0))
-    scores = features @ torch.tensor([3.0, -2.0, 0.5]) - 40
-    features, labels = features[scores.abs() > 10], (scores[scores.abs() > 10] > 0).long()
-    assert 0.2 < labels.float().mean() < 0.8
-    assert torch.equal(refitted(features[:200], labels[:200], features), labels)
-
-
-def test_a_refitted_head_finds_nothing_where_nothing_is():
-    features, labels = torch.zeros(100, 4), torch.arange(100) % 4 == 0
-    assert refitted(features, labels.long(), features).sum() == 0  # the more frequent answer for all
 
 
 @pytest.mark.parametrize("question", ["less than or equal", "less than", "equal"])
@@ -70,20 +56,31 @@ def test_all_pairs_of_more_than_a_thousand_digits(pairs):
     assert all_pairs(network, copies) == pytest.approx(count.item() / (2400 * 2399), abs=1.5 * 1600 / 2400**2)
 
 
-def test_probes_take_the_reading_apart_from_the_comparing(digits):
-    """With a head that is broken on purpose the network answers always alike, but its reading is as good as before."""
+def test_probes_take_what_is_in_the_logits_apart_from_the_networks_own_answer(digits):
+    """With a head that is broken on purpose the network always gives one answer, and the probes their own as before."""
     drawn = dict(zip(("train", "test"), draw_round(digits, 0, 0, 200, test_pairs=200), strict=True))
     recipe = Recipe(optimizer="adam", learning_rate=0.003, batch_size=25, epochs=3, auxiliary=1.0)
     _, network = train(Architecture(LAYERS), recipe, drawn, seed=0)
+    before = heads.probe(network, drawn).set_index(["transformation", "probe"]).accuracy
     for parameter in network.head.parameters():
         torch.nn.init.zeros_(parameter)
-    found = probe(network, drawn)
-    test = drawn["test"]
-    first, second = predict(network, test.images)[1].argmax(dim=2).T
-    assert found["own answer"] == pytest.approx((test.labels == 0).double().mean().item())
-    assert found["digits, named and compared"] == pytest.approx(
-        ((first <= second) == test.labels.bool()).double().mean().item()
-    )
-    others = [share for name, share in found.items() if name != "own answer"]
-    assert len(others) == 3
-    assert min(others) > 0.7
+    found = heads.probe(network, drawn).set_index(["transformation", "probe"]).accuracy
+    assert found.equals(before)
+    assert len(found) == 3 * len(heads.TRANSFORMATIONS)
+    assert found.min() > 0.6
+    assert found["one-hot"].min() > 0.8
+    unlearned = drawn | {"test": replace(drawn["test"], labels=1 - drawn["test"].labels)}
+    assert heads.probe(network, unlearned).accuracy.max() < 0.4  # it is judged on the test pairs' labels
+
+
+def test_transformations_of_logits():
+    x = torch.tensor([[[3.0, -1.0, 0.0, 1.0, -3.0, 0.0, 0.0, 0.0, 0.0, 0.0]]])
+    found = {name: transformed(x)[0, 0] for name, transformed in heads.TRANSFORMATIONS.items()}
+    assert found["centered"].sum() == pytest.approx(0)
+    assert found["normalized"].square().mean() == pytest.approx(1, abs=1e-4)
+    assert found["ReLU"].tolist() == [3, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert found["largest only"].tolist() == [3] + [0] * 9
+    assert found["one-hot"].tolist() == [1] + [0] * 9
+    weights = x[0, 0].exp() / x.exp().sum()
+    assert found["expected digit"].item() == pytest.approx((weights * torch.arange(10)).sum().item(), rel=1e-5)
+    assert found["log-probabilities"].exp().tolist() == pytest.approx(weights.tolist(), rel=1e-5)
