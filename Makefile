@@ -26,9 +26,14 @@ benchmark: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# JupyterLab saves what is played with, so it is given copies, which git ignores; remove the folder for fresh ones.
+# JupyterLab saves what is played with, so it is given copies, which git ignores; remove the folder for fresh ones. The
+# chapters of a report that was built come with their figures, but without the report's own parameters.
 lab: .venv/installed
-	mkdir -p playground && { cp -rn notebooks/. playground/ || true; }  # some a cp fails on what is there already
+	mkdir -p playground
+	ls report/notebooks/*.ipynb >/dev/null 2>&1 && $(BIN)/jupyter nbconvert --to notebook --log-level ERROR \
+		--TagRemovePreprocessor.enabled True --TagRemovePreprocessor.remove_cell_tags injected-parameters \
+		--output-dir report/lab report/notebooks/*.ipynb && cp -n report/lab/*.ipynb playground/ || true
+	cp -rn notebooks/. playground/ || true  # some a cp fails on what is there already
 	cd playground && ../$(BIN)/jupyter lab 00_start.ipynb
 
 readme: .venv/installed
