@@ -62,6 +62,8 @@ class Page:
 
     def registered(self, values: dict[str, pd.Series]) -> None:
         """Write tables/registered_CHAPTER.csv: by the id of a registered hypothesis its value in every round."""
+        if not values:
+            return
         table = pd.concat(values, names=["id", "round"]).rename("value").reset_index().assign(seed=self.seed)
         self.save(table, f"registered_{self.chapter}")
 
