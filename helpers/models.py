@@ -13,16 +13,8 @@ from torch import Tensor, nn
 
 from helpers.inputs import InputError, number, one_of, whole_number
 from helpers.layers import (
-    CHECKS,
-    INITIALIZATIONS,
-    LARGEST,
-    LAYERS,
-    SingleLogit,
-    check_settings,
-    entry_of,
-    in_words,
-    size_of,
-)
+    CHECKS, INITIALIZATIONS, LARGEST, LAYERS, SingleLogit, check_settings, entry_of, in_words, size_of,
+)  # fmt: skip
 from helpers.questions import CLASSES, USUAL, Question, ask
 
 IMAGE = (14, 14)  # height and width of what a sub-network sees

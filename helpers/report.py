@@ -29,16 +29,7 @@ from pygments.formatters import HtmlFormatter
 
 from helpers import published
 from helpers.experiments import begin_worker
-from helpers.inputs import (
-    ROOT,
-    InputError,
-    known_keys,
-    one_of,
-    print_anything,
-    read_yaml,
-    unwritable,
-    writable_folder,
-)  # fmt: skip
+from helpers.inputs import ROOT, InputError, known_keys, one_of, print_anything, read_yaml, unwritable, writable_folder
 from helpers.questions import USUAL, short
 from helpers.sources import load_digits
 
