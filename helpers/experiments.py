@@ -27,7 +27,17 @@ from helpers.data import Digits, Pairs
 from helpers.inputs import ROOT, InputError, Interrupted, is_live, one_of, whole_number
 from helpers.models import Network, build, count_parameters
 from helpers.runs import (
-    TABLES, Model, Run, Trained, additions, canary, names_of, read_run, same_canary, store_run, train_run,
+    TABLES,
+    Model,
+    Run,
+    Trained,
+    additions,
+    canary,
+    names_of,
+    read_run,
+    same_canary,
+    store_run,
+    train_run,
 )  # fmt: skip
 from helpers.sources import load_digits
 

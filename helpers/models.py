@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from helpers.inputs import InputError, number, one_of, whole_number
 from helpers.layers import (
-    CHECKS, INITIALIZATIONS, LARGEST, LAYERS, SingleLogit, check_settings, entry_of, in_words, size_of,
+    CHECKS,
+    INITIALIZATIONS,
+    LARGEST,
+    LAYERS,
+    SingleLogit,
+    check_settings,
+    entry_of,
+    in_words,
+    size_of,
 )  # fmt: skip
 from helpers.questions import CLASSES, USUAL, Question, ask
 
