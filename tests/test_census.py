@@ -44,3 +44,12 @@ def test_the_pooled_mean_is_that_of_the_formulas():
     assert half == pytest.approx(scipy.stats.t.ppf(0.975, 11) * (between / 12) ** 0.5, rel=1e-4)
     spread = (between - within + between / 12) ** 0.5
     assert further == pytest.approx(scipy.stats.t.ppf(0.975, 10) * spread, rel=1e-4)
+
+
+def test_an_answer_tells_as_many_bits_of_the_digits_as_its_entropy_has():
+    bits = defined_in("08_questions").bits
+    share = 55 / 100  # of the pairs whose first digit is less than or equal to the second
+    entropy = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+    assert bits("less than or equal") == pytest.approx(entropy)
+    counts = np.array([*range(1, 11), *range(9, 0, -1)]) / 100
+    assert bits("sum") == pytest.approx(-(counts * np.log2(counts)).sum())
