@@ -97,6 +97,11 @@ def reckoned(tables) -> dict:
     without = heads.xs(0.0, level="auxiliary").unstack("round")
     best = {name: part.loc[part.mean(axis=1).idxmax()] for name, part in without.groupby(level="reader")}
     fixed = heads.xs((1.0, "fixed comparison"), level=["auxiliary", "head"]).groupby(["reader", "round"]).mean()
+    asked = tables("questions").sort_values("epoch").groupby("run").tail(5)
+    asked = asked.groupby(["question", "head", "auxiliary", "round"]).test_accuracy.mean()
+    gain_of = asked.xs(("fixed", 1.0), level=["head", "auxiliary"]) - asked.xs(
+        ("fixed", 0.0), level=["head", "auxiliary"]
+    )
     slow = long.groupby(["round", "head"]).mean().unstack()
     return {
         "table-1": (first - pd.Series(theirs)).mean(axis=1),
@@ -111,6 +116,8 @@ def reckoned(tables) -> dict:
         "undertrained": slow["fixed comparison"] - slow["linear"],
         "digits-alone": apart.xs("digits alone", level="head").groupby("round").mean() - common.groupby("round").mean(),
         "best-without": fixed.groupby("round").mean() - pd.DataFrame(best).mean(axis=1),
+        "told-by-label": gain_of["less than or equal"] - gain_of["sum"],
+        "modulo": asked["sum modulo 3", "softmax", 1.0],
         "sharing-m6": whole - of_model(m6, "no sharing"),
         "auxiliary-m6": whole - of_model(m6, "no auxiliary loss"),
         "accuracy-m6": of_model(m6, "M6"),
