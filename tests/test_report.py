@@ -272,3 +272,15 @@ def test_a_kernel_that_dies_is_said_in_one_sentence(tmp_path, monkeypatch):
         InputError, match=r"^dies: its kernel died, perhaps for want of memory; all finished runs are kept"
     ):
         report._run_notebook(report.NotebookRun("dies", name="dies"), {}, tmp_path)
+
+
+def test_a_sentence_says_where_a_run_does_not_bear_it_out(tmp_path, setting, monkeypatch):
+    shown = []
+    monkeypatch.setattr(output, "display", shown.append)
+    page = output.begin(setting, "made", str(tmp_path), "2 rounds")
+    shown.clear()
+    for holds in (True, False, None):
+        page.say("1 rounds of\n    {it}.", holds)
+    page.say("")
+    marks = ("", f" {output.NOT_HERE}", f" {output.LEFT_OPEN}")
+    assert [part.data for part in shown] == [f"1 round of\n{{it}}.{mark}" for mark in marks]

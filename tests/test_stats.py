@@ -217,3 +217,10 @@ def test_the_spread_is_split_into_the_parts_that_it_was_made_of(parts):
         np.mean([np.diagonal(made_accuracies(generator, (12, 1, 12), parts)[:, 0]).var(ddof=1) for _ in range(2000)]),
         rel=0.1,
     )
+
+
+def test_an_estimate_is_clear_where_its_interval_leaves_zero_out():
+    assert stats.Estimate(0.02, 0.01).clear is True
+    assert stats.Estimate(-0.02, 0.01).clear is True
+    assert stats.Estimate(0.01, 0.02).clear is False
+    assert stats.Estimate(0.02, float("nan")).clear is None
