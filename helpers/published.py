@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import subprocess
 import sys
 from itertools import zip_longest
 from pathlib import Path
@@ -103,6 +104,21 @@ def state() -> str:
     if same == len(runs):
         return f"The {same:,} published runs were trained by the code at hand."
     return f"Of {len(runs):,} published runs {same:,} were trained by this code; only these are shown as finished."
+
+
+def commit() -> str:
+    """The commit that is checked out, marked where files differ from it."""
+
+    def git(*command: str) -> str:
+        said = subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
+        return said.stdout.strip()
+
+    try:
+        if git("rev-parse", "--show-prefix"):  # another repository, in which this project lies
+            return "unknown"
+        return git("describe", "--always", "--dirty=, with changes", "--abbrev=12")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 # ------------------------------------------------------------------------------------------------------------ README

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -67,10 +66,7 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     list of names or of {notebook, parameters, title, waits_for}. The article has the order of the notebooks' names.
     """
     _, plan = read_yaml("plan", path, NOTEBOOKS / "plans")
-    known_keys("plan", plan, KINDS)
-    for name, kind in KINDS.items():
-        if plan.get(name) is not None and not isinstance(plan[name], kind):
-            raise InputError(f"plan: {name}: {plan[name]!r} was given, allowed is {WORDS[kind]}.")
+    _check_kinds("plan", plan, KINDS)
     entries, common = plan.get("notebooks"), plan.get("parameters") or {}
     if not entries:
         raise InputError(f"plan: notebooks: {entries!r} was given, allowed is a list of notebooks.")
@@ -78,10 +74,7 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     runs, declared = [], set()
     for entry in entries:
         entry = {"notebook": entry} if isinstance(entry, str) else entry
-        known_keys("plan: notebooks", entry, KINDS_OF_ENTRY)
-        for name, kind in KINDS_OF_ENTRY.items():
-            if name in entry and not isinstance(entry[name], kind):
-                raise InputError(f"plan: {name} of a notebook: {entry[name]!r} was given, allowed is {WORDS[kind]}.")
+        _check_kinds("plan: notebooks", entry, KINDS_OF_ENTRY)
         run = NotebookRun(**entry)
         one_of("plan: notebook", run.notebook, notebooks)
         known = list(papermill.inspect_notebook(_literal(NOTEBOOKS / f"{run.notebook}.ipynb")))
@@ -102,6 +95,12 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
             one_of(f"plan: waits_for of {run.notebook}", name, list(dict.fromkeys(run.notebook for run in runs)))
     _turns(runs)  # refuses notebooks that wait for each other
     return plan, sorted(runs, key=lambda run: run.notebook)
+
+
+def _check_kinds(where: str, mapping, kinds: dict[str, type]) -> None:
+    for name in known_keys(where, mapping, kinds):
+        if not isinstance(mapping[name], kinds[name]):
+            raise InputError(f"{where}: {name}: {mapping[name]!r} was given, allowed is {WORDS[kinds[name]]}.")
 
 
 def _turns(runs: list[NotebookRun]) -> list[list[NotebookRun]]:
@@ -142,7 +141,7 @@ def build_report(plan_path: Path, target: Path = ROOT / "report") -> Path:
     Raises InputError where the plan or a notebook fails, with the notebook, the cell and its error in one message.
     """
     plan, runs = read_plan(plan_path)
-    target, commit, began = writable_folder("report", target), _commit(), time.monotonic()
+    target, commit, began = writable_folder("report", target), published.commit(), time.monotonic()
     _check_target(target)
     digits = load_digits((plan.get("parameters") or {}).get("source", "auto"))
     print(f"{plan_path.stem} plan: {len(runs)} notebooks on {digits.name}", flush=True)
@@ -228,21 +227,6 @@ class _Log(io.TextIOBase):
     def write(self, text: str) -> None:
         for line in filter(str.strip, re.split(r"[\r\n]+", text)):
             print(f"    {self.name}: {line.strip()}", file=sys.stderr, flush=True)
-
-
-def _commit() -> str:
-    """The commit that is checked out, marked where files differ from it."""
-
-    def git(*command: str) -> str:
-        said = subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
-        return said.stdout.strip()
-
-    try:
-        if git("rev-parse", "--show-prefix"):  # another repository, in which this project lies
-            return "unknown"
-        return git("describe", "--always", "--dirty=, with changes", "--abbrev=12")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 # -------------------------------------------------------------------------------------------------------------- HTML

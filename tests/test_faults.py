@@ -221,8 +221,8 @@ def test_a_full_disk_ends_a_report_and_a_notebook_in_one_sentence(tmp_path, quic
 def test_a_checkout_inside_another_repository_says_no_commit_of_it(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / "project").mkdir()
-    monkeypatch.setattr(builder, "ROOT", tmp_path / "project")
-    assert builder._commit() == "unknown"
+    monkeypatch.setattr(builder.published, "ROOT", tmp_path / "project")
+    assert builder.published.commit() == "unknown"
 
 
 @pytest.mark.parametrize("arguments", [["verfy"], [], ["publish"], ["verify", "-n", "many"]])

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from conftest import shipped, write_plan
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers import output, report, sources
+from helpers import pages, report, sources
 from helpers.inputs import ROOT, InputError
 
 PLANS = ROOT / "notebooks" / "plans"
@@ -102,14 +102,14 @@ def test_the_order_of_the_article_is_not_that_of_the_work(tmp_path, made_folder,
 def article(tmp_path, monkeypatch, setting):
     """Make an article of chapters: (name, Markdown, what its one cell shows on a page)."""
     shown = []
-    monkeypatch.setattr(output, "display", shown.append)
+    monkeypatch.setattr(pages, "display", shown.append)
     monkeypatch.setattr(report.published, "state", str)
 
     def make(*chapters):
         sections = []
         for name, text, show in chapters:
             shown.clear()
-            show(output.begin(setting, "made", str(tmp_path), "2 rounds", chapter=name))
+            show(pages.begin(setting, "made", str(tmp_path), "2 rounds", chapter=name))
             outputs = [new_output("display_data", {"text/html": part.data}) for part in shown]
             cells = [new_markdown_cell(text), new_code_cell("# Is 1 < 2?\nx", outputs=outputs), new_code_cell("y")]
             run = report.NotebookRun(name, name=name)
@@ -170,13 +170,13 @@ def test_a_demonstration_comes_through_unharmed(article):
     inside = """ if (1 < 2 && 3 > 2) { x = "</p><h2 id='y'>&amp;</h2>" + `<figure id="z">`; } """
     styled = '<style>#demo > b { color: red; }</style><a href="#said">b</a><b id="said"></b>'
     demo = f'<div id="demo">{styled}<script>{inside}</script></div>'
-    assert demo in article(("a", "# A", lambda page: output.display(output.HTML(demo))))
+    assert demo in article(("a", "# A", lambda page: pages.display(pages.HTML(demo))))
 
 
 def test_registered_values_are_kept_by_hypothesis_and_round(tmp_path, setting, monkeypatch):
-    monkeypatch.setattr(output, "display", str)
+    monkeypatch.setattr(pages, "display", str)
     rounds = pd.Series([0.5, 0.25], index=[0, 1])
-    output.begin(setting, "made", str(tmp_path), "2 rounds", chapter="heads").registered({"H1": rounds, "H2": -rounds})
+    pages.begin(setting, "made", str(tmp_path), "2 rounds", chapter="heads").registered({"H1": rounds, "H2": -rounds})
     table = pd.read_csv(tmp_path / "tables" / "registered_heads.csv")
     assert list(table.columns[:3]) == ["id", "round", "value"]
     assert table.id.tolist() == ["H1", "H1", "H2", "H2"]
@@ -276,11 +276,11 @@ def test_a_kernel_that_dies_is_said_in_one_sentence(tmp_path, monkeypatch):
 
 def test_a_sentence_says_where_a_run_does_not_bear_it_out(tmp_path, setting, monkeypatch):
     shown = []
-    monkeypatch.setattr(output, "display", shown.append)
-    page = output.begin(setting, "made", str(tmp_path), "2 rounds")
+    monkeypatch.setattr(pages, "display", shown.append)
+    page = pages.begin(setting, "made", str(tmp_path), "2 rounds")
     shown.clear()
     for holds in (True, False, None):
         page.say("1 rounds of\n    {it}.", holds)
     page.say("")
-    marks = ("", f" {output.NOT_HERE}", f" {output.LEFT_OPEN}")
+    marks = ("", f" {pages.NOT_HERE}", f" {pages.LEFT_OPEN}")
     assert [part.data for part in shown] == [f"1 round of\n{{it}}.{mark}" for mark in marks]
