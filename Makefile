@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: report preview published verify benchmark test lab readme clean-runs clean
+.PHONY: report preview published verify benchmark test types lab readme clean-runs clean
 
 report: .venv/installed
 	$(BIN)/python -m helpers.report notebooks/plans/standard.yaml
@@ -25,6 +25,10 @@ benchmark: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+types: .venv/installed
+	env -u UV_SYSTEM_PYTHON $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[types]'
+	$(BIN)/basedpyright
 
 # JupyterLab saves what is played with, so it is given copies, which git ignores; remove the folder for fresh ones. The
 # chapters of a report that was built come with their figures, but without the report's own parameters.

@@ -38,7 +38,7 @@ def read_models(
     if not isinstance(architecture, dict):
         path, content = read_yaml("architecture", architecture, FOLDER)
         family = path.stem if FOLDER in path.parents else f"own-{path.stem}"
-    known_keys(f"architecture {family}", content, KEYS)
+    content = known_keys(f"architecture {family}", content, KEYS)
     whole_number("pairs", pairs, 1)
     # Another question or head, like a file of one's own, makes other tables, whose names begin with the family's.
     if head:
@@ -61,16 +61,16 @@ def read_models(
             raise InputError(f"models: the name {name!r} was given, allowed is a text; write it in quotes.")
         own = known_keys(f"model {name}", described[name], allowed)
         given = {key: content[key] for key in OF_NETWORK if key in content} | common | own | changes
-        network = {key: value for key, value in given.items() if key not in of_recipe}
+        of_network = {key: value for key, value in given.items() if key not in of_recipe}
         model_recipe = Recipe(**{key: value for key, value in given.items() if key in of_recipe})
-        architecture = _architecture(network, images=images, question=question)
-        built = build(architecture)  # a description at fault is refused here, before any training
-        if not model_recipe.comparison and count_parameters(built.head) and architecture.has_digits():
+        network = _architecture(of_network, images=images, question=question)
+        built = build(network)  # a description at fault is refused here, before any training
+        if not model_recipe.comparison and count_parameters(built.head) and network.has_digits():
             # Nothing would train this head: the answer is that for the digits with the largest logits.
-            layers = (*architecture.layers, *architecture.digits)
-            architecture = replace(architecture, layers=layers, digits=(), head=ARGMAX_HEAD)
-        labels = {"family": family, "sharing": architecture.sharing, "auxiliary": model_recipe.auxiliary}
-        model = Model(str(name), architecture, model_recipe, pairs, labels)
+            layers = (*network.layers, *network.digits)
+            network = replace(network, layers=layers, digits=(), head=ARGMAX_HEAD)
+        labels = {"family": family, "sharing": network.sharing, "auxiliary": model_recipe.auxiliary}
+        model = Model(str(name), network, model_recipe, pairs, labels)
         check_trainable(model)
         models.append(model)
     return models
@@ -83,7 +83,8 @@ def _architecture(network: dict, **question) -> Architecture:
         for key, value in network.items()
         if key in ("layers", "head", "digits") and value != "none"
     }
-    return Architecture(**({"layers": ()} | network | lists | question))
+    given: dict = {"layers": (), **network, **lists, **question}
+    return Architecture(**given)
 
 
 def check_trainable(model: Model) -> None:

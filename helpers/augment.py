@@ -1,4 +1,4 @@
-"""Training pictures, each a little different every time. A line in AUGMENTATIONS makes a function's name known."""
+"""Training images, each a little different every time. A line in AUGMENTATIONS makes a function's name known."""
 
 import math
 
@@ -33,8 +33,8 @@ def distort(
     affine = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1).to(images.device)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     if elastic:
-        knots = torch.randn(count, 2, knots, knots).to(images.device) * elastic * 2 / width
-        field = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True)
+        moves = torch.randn(count, 2, knots, knots).to(images.device) * elastic * 2 / width
+        field = F.interpolate(moves, (height, width), mode="bicubic", align_corners=True)
         grid = grid + field.permute(0, 2, 3, 1)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 

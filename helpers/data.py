@@ -30,11 +30,12 @@ class Digits:
 
 
 def make_digits(source: str, name: str, *arrays: np.ndarray) -> Digits:
-    """Digits of four arrays (training images and labels, test images and labels), with their sizes in the name."""
+    """Digits of four uint8 arrays (images [N, 28, 28] and labels [N], training and test), their sizes in the name."""
     fingerprint = hashlib.sha256()
     for array in arrays:
         fingerprint.update(str(array.shape).encode() + np.ascontiguousarray(array).data)
-    return Digits(source, f"{name} ({len(arrays[0]):,} + {len(arrays[2]):,} digits)", *arrays, fingerprint.hexdigest())
+    name = f"{name} ({len(arrays[0]):,} + {len(arrays[2]):,} digits)"
+    return Digits(source, name, *arrays, fingerprint=fingerprint.hexdigest())
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from helpers.models import IMAGE, Network
 from helpers.questions import CLASSES, ask
 from helpers.training import predict
 
-OFFERED, MISSED = 40, 10  # test pairs, and of them those that a learnt head answers wrongly of digits read rightly
+OFFERED, MISSED = (40, 10)  # test pairs; those with both digits recognized and a wrong answer
 SIMPLE = {nn.ReLU: "relu", GlobalMaxPool: "global_max_pool", GlobalAveragePool: "global_average_pool"}
 BEFORE = {nn.ReLU: "relu", nn.Softmax: "softmax"}  # a linear head's layer, if there is one
 
@@ -39,7 +39,8 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
     named, right, missed = {}, {}, {}
     for name, network in networks.items():
         comparison, digits = predict(network, pairs.images)
-        named[name], right[name] = digits.argmax(dim=2), comparison.argmax(dim=1) == pairs.labels
+        right[name] = comparison.argmax(dim=1) == pairs.labels
+        named[name] = digits.argmax(dim=2)  # pyright: ignore[reportOptionalMemberAccess]  # see _described
         if not isinstance(network.head[0], Fixed):  # the head is learned
             missed[name] = (named[name] == pairs.digits).all(dim=1) & ~right[name]
     wanted = {i for wrong in missed.values() for i in wrong.nonzero().flatten().tolist()[:MISSED]}
@@ -52,7 +53,7 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
     data["missed"] = {name: wrong[chosen].nonzero().flatten().tolist() for name, wrong in missed.items()}
     shown = next((index for indices in data["missed"].values() for index in indices), 0)  # as the page begins
     still = io.BytesIO()
-    Image.fromarray(255 - np.hstack(pictures[shown].numpy().astype("u1"))).save(still, "png")
+    Image.fromarray(255 - np.hstack([*pictures[shown].numpy().astype("u1")])).save(still, "png")
     said = {name: (named[name][chosen[shown]].tolist(), bool(right[name][chosen[shown]])) for name in networks}
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True)
     return pages.get_template("demo.html.j2").render(
@@ -77,7 +78,7 @@ def _described(name: str, network: Network) -> dict:
             f"linear layer, after {' or '.join(BEFORE.values())} or nothing."
         )
     probe, layers, weights = torch.zeros(1, 1, *IMAGE), [], []
-    for module in network.eval().branches[0]:
+    for module in network.eval().branches[0]:  # pyright: ignore[reportGeneralTypeIssues]  # an nn.Sequential
         layer, *parts = _layer(name, module, probe.shape[1:])
         layers += [layer] if layer else []
         weights += parts
@@ -94,13 +95,13 @@ def _layer(name: str, module: nn.Module, shape) -> tuple:
         case nn.Conv2d(stride=(1, 1), groups=1, padding=(padding, _), kernel_size=(kernel, _), out_channels=units):
             return {"kind": "conv2d", "units": units, "kernel": kernel, "padding": padding}, module.weight, module.bias
         case nn.BatchNorm2d() | nn.BatchNorm1d():  # not folded into a convolution: M6 pools between the two
-            factor = module.weight / (module.running_var + module.eps).sqrt()
-            return {"kind": "scale"}, factor, module.bias - factor * module.running_mean
-        case nn.Sequential() if isinstance(module[-1], nn.Linear):
-            weight, units = module[-1].weight, module[-1].out_features
+            factor = module.weight / (module.get_buffer("running_var") + module.eps).sqrt()
+            return {"kind": "scale"}, factor, module.bias - factor * module.get_buffer("running_mean")
+        case nn.Sequential() if isinstance(last := module[-1], nn.Linear):
+            weight, units = last.weight, last.out_features
             if len(shape) == 3:  # layers.Flatten has the channels last, the page first
                 weight = weight.view(units, *shape[1:], shape[0]).permute(0, 3, 1, 2)
-            return {"kind": "linear", "units": units}, weight, module[-1].bias
+            return {"kind": "linear", "units": units}, weight, last.bias
         case MaxPool():
             return (
                 {"kind": "max_pool", "kernel": module.kernel_size, "stride": module.stride, "padding": module.padding},

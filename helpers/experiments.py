@@ -142,7 +142,7 @@ def measured(name: str, models: list[Model], setting: Setting, measure: Callable
 def _networks(runs: list[Run], setting: Setting) -> Iterator[tuple[Network, dict[str, Pairs]]]:
     for run, (_, _, weights) in zip(runs, finish(runs, setting, weights=True), strict=True):
         network = build(run.model.architecture)
-        network.load_state_dict(weights)
+        network.load_state_dict(weights)  # pyright: ignore[reportArgumentType]  # asked for, so not None
         yield network.eval(), run.pairs(setting.digits)
 
 
@@ -215,7 +215,8 @@ def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]
     """
     done, jobs, own = 0, min(setting.jobs or cpu_count(), len(missing)), additions()
     with _workers(setting.cluster):
-        parallel = Parallel(n_jobs=-1 if setting.cluster else jobs, return_as="generator_unordered", batch_size=1)
+        how: dict = {"return_as": "generator_unordered", "batch_size": 1}
+        parallel = Parallel(n_jobs=-1 if setting.cluster else jobs, **how)
         work = parallel(
             delayed(_train_named)(name, canaries[id(run.model)], own, run, run.pairs(setting.digits), setting.device)
             for name, run in missing.items()
@@ -233,7 +234,7 @@ def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]
             raise Interrupted(f"{done} of {len(missing)} runs are finished and kept; run it again to go on.") from None
         finally:
             with suppress(ValueError):  # "already executing": it is being closed
-                work.close()
+                work.close()  # pyright: ignore[reportAttributeAccessIssue]  # a generator, by return_as
 
 
 def _progress(work: Iterable, total: int) -> Iterable:

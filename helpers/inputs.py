@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import yaml
@@ -91,7 +92,7 @@ def writable_folder(name: str, folder: str | Path) -> Path:
     return folder
 
 
-def unwritable(name: str, folder: str | Path, error: OSError) -> InputError:
+def unwritable(name: str, folder: str | Path, error: OSError | ValueError) -> InputError:
     """The sentence for a folder that cannot be written to, or not any more."""
     why = getattr(error, "strerror", None) or str(error)
     return InputError(f"{name}: {str(folder)!r} was given, allowed is a folder that can be written to ({why}).")
@@ -100,7 +101,7 @@ def unwritable(name: str, folder: str | Path, error: OSError) -> InputError:
 def print_anything() -> None:
     """Let a terminal whose code page lacks a sign, such as ×, show a substitute instead of failing."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -138,7 +139,7 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(name: str, given, shipped: Path) -> tuple[Path, object]:
+def read_yaml(name: str, given, shipped: Path) -> tuple[Path, Any]:
     """(path, content) of a YAML file: one in the folder `shipped`, given by its name, or another, by its path.
 
     Raises InputError that says `name` where there is none, where it is no YAML, and where a key is doubled or no text.

@@ -8,6 +8,7 @@ and the layer's settings, and gives the module. What the module returns is found
 import inspect
 import math
 from functools import partial, reduce
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -105,21 +106,23 @@ INITIALIZATIONS = {  # of weights with two dimensions or more
 
 
 class Flatten(nn.Module):
-    """Flatten all but the batch; maps with the channels last, as they lie in memory, so nothing is copied."""
+    """Flatten all but the batch: [B, F]; maps with the channels last, as they lie in memory, so nothing is copied."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x.flatten(1)
 
 
 class MaxPool(nn.MaxPool2d):
-    """Out of training the largest of shifted views, first of rows, then of columns: the same numbers, much sooner."""
+    """Of [B, C, H, W], out of training, the largest of shifted views, of rows, then columns: the same, much sooner."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
+    kernel_size: int
+    stride: int
+    padding: int
+
+    def forward(self, x: Tensor):
+        if self.training or 2 * self.padding > self.kernel_size:  # of which the parent says what is wrong
             return super().forward(x)
         if self.padding:
-            if 2 * self.padding > self.kernel_size:
-                return super().forward(x)  # which says what is wrong
             x = F.pad(x, (self.padding,) * 4, value=float("-inf"))
         for dimension in (2, 3):
             x = reduce(torch.maximum, x.unfold(dimension, self.kernel_size, self.stride).unbind(-1))
@@ -128,12 +131,12 @@ class MaxPool(nn.MaxPool2d):
 
 class GlobalMaxPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x.amax(dim=(2, 3))
+        return x.amax(dim=(2, 3))  # [B, C, H, W] to [B, C]
 
 
 class GlobalAveragePool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=(2, 3))
+        return x.mean(dim=(2, 3))  # [B, C, H, W] to [B, C]
 
 
 class Residual(nn.Module):
@@ -152,12 +155,11 @@ class Residual(nn.Module):
 
 
 class Temperature(nn.Module):
-    """Logits divided by a temperature, one number; `learned` begins at 1."""
+    """Logits [B, …] divided by a temperature, one number; `learned` begins at 1."""
 
-    def __init__(self, value: float | str):
+    def __init__(self, value: float | Literal["learned"]):
         super().__init__()
-        learned = value == "learned"
-        self.value = nn.Parameter(torch.ones(())) if learned else value
+        self.value = nn.Parameter(torch.ones(())) if value == "learned" else value
 
     def forward(self, x: Tensor) -> Tensor:
         return x / self.value
@@ -188,7 +190,7 @@ class OuterProduct(nn.Module):
 
 
 class Argmax(nn.Module):
-    """The logits of digits known for certain: 0 for the largest logit, minus infinity for the others."""
+    """The logits [B, n, 10] of digits known for certain: 0 for the largest, minus infinity for the others."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.one_hot(x.argmax(dim=-1), CLASSES).float().log()
@@ -202,7 +204,7 @@ class ExpectedDigit(nn.Module):
 
 
 class Fixed(nn.Module):
-    """The logarithms of the answers' probabilities for independent digits with these logits: nothing to learn."""
+    """The logarithms [B, answers] of probabilities for independent digits with logits [B, n, 10]: nothing to learn."""
 
     def __init__(self, question: Question):
         super().__init__()
@@ -216,7 +218,7 @@ class Fixed(nn.Module):
 
 
 class SingleLogit(nn.Module):
-    """Two answers' logits from the one of yes."""
+    """Two answers' logits [B, 2] from the one of yes [B, 1]."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pad(x, (1, 0))
@@ -228,7 +230,7 @@ def size_of(shape: tuple, units: int = 0, channels: int = 0, kernel: int = 0, pa
     return math.prod(shape) * units + channels * shape[0] * kernel ** (len(shape) - 1) + maps + units
 
 
-def entry_of(entry, what: str = "layers") -> tuple[str, object]:
+def entry_of(entry, what: str = "layers") -> tuple[str, Any]:
     """(name, settings) of `relu`, `linear: 20` or `conv2d: {channels: 16, kernel: 3}` as YAML gives them."""
     if isinstance(entry, dict) and len(entry) == 1:
         return next(iter(entry.items()))

@@ -90,7 +90,7 @@ class Network(nn.Module):
         """From images [B, n, 14, 14] to the answers' logits [B, answers] and the digits' logits [B, n, 10], if any."""
         shift = self.architecture.tta_shift
         if shift and not self.training:
-            views = [self.read(view)[1] for view in moved(images, shift)]
+            views = [self.read(view)[0] for view in moved(images, shift)]
             joined = digits = torch.stack(views).softmax(dim=-1).mean(dim=0).log()
         else:
             joined, digits = self.read(images)
@@ -111,7 +111,7 @@ class Network(nn.Module):
             return parts[0].reshape(*images.shape[:2], -1) if len(parts) == 1 else torch.stack(parts, dim=1)
 
         digits = joined(logits) if self.architecture.has_digits() else None
-        if self.architecture.digits == ():
+        if digits is not None and self.architecture.digits == ():
             return digits, digits
         return features[0] if self.architecture.together else joined(features), digits
 
@@ -168,7 +168,7 @@ def _chain(
         if not isinstance(name, str):
             raise InputError(f"{at} name: {name!r} was given, allowed is a text.")
         shape = tuple(probe.shape[1:])
-        given = {"question": question} if kind == "fixed" else {}
+        given: dict = {"question": question} if kind == "fixed" else {}
         check_settings(at, builder, settings, 1 + len(given), ("name", "common"))
         for setting, value in settings.items():
             if setting in ("layers", "shortcut"):

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
+from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers import plots
@@ -53,12 +54,18 @@ class Page:
 
         Raises InputError where there is none.
         """
-        places = [self.folder / "tables", *([PUBLISHED] if self.plan == "by hand" else [])]
-        for path in (place / f"{name}.csv" for place in places):
+        for path in (place / f"{name}.csv" for place in self._places()):
             if path.is_file():
                 return pd.read_csv(path)
-        looked = " nor in ".join(map(str, places))
+        looked = " nor in ".join(map(str, self._places()))
         raise InputError(f"output: the table {name} is not in {looked}; run the notebook that writes it first.")
+
+    def names(self, pattern: str) -> list[str]:
+        """The tables that `load` gives whose names have this pattern, e.g. "registered_*"."""
+        return sorted({path.stem for place in self._places() for path in place.glob(f"{pattern}.csv")})
+
+    def _places(self) -> list[Path]:
+        return [self.folder / "tables", *([PUBLISHED] if self.plan == "by hand" else [])]
 
     def registered(self, values: dict[str, pd.Series]) -> None:
         """Write tables/registered_CHAPTER.csv: by the id of a registered hypothesis its value in every round."""
@@ -73,7 +80,7 @@ class Page:
             mark = {True: "", False: NOT_HERE, None: LEFT_OPEN}[holds]
             display(Markdown(f"{tidied(text)} {mark}".strip()))
 
-    def figure(self, figure: plt.Figure, name: str, caption: str, alt: str, /, data=None, **values) -> None:
+    def figure(self, figure: Figure, name: str, caption: str, alt: str, /, data=None, **values) -> None:
         """Keep a figure as figures/NAME.png (200 dpi) and .svg, and show it above its caption.
 
         `caption` says what is shown, `alt` the same to those who cannot see it; both have places for `values`.
@@ -156,8 +163,8 @@ def _caption(text: str, name: str, data: pd.DataFrame | None) -> str:
     return f"<figcaption>{text}</figcaption>"
 
 
-def _png(figure: plt.Figure) -> bytes:
-    """A figure in 128 colours, at a third of the size: the report is to be sent by mail."""
+def _png(figure: Figure) -> bytes:
+    """A figure in 128 colors, at a third of the size: the report is to be sent by mail."""
     picture, small = io.BytesIO(), io.BytesIO()
     figure.savefig(picture, format="png", dpi=200, metadata={"Software": None})
     image = Image.open(picture).convert("RGB").quantize(128, dither=Image.Dither.NONE)

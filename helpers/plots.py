@@ -1,4 +1,4 @@
-"""Figures: tidy tables in, axes out. A model has one colour, marker and line everywhere."""
+"""Figures: tidy tables in, axes out. A model has one color, marker and line everywhere."""
 
 import textwrap
 
@@ -6,6 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from helpers import stats
@@ -15,7 +17,7 @@ COLUMN = 5.0  # inches, of a figure as wide as the text, which is drawn once mor
 PHONE = 3.7  # inches, of that drawing
 _COLOURS = sns.color_palette("colorblind")
 GREY = (0.45, 0.45, 0.45)
-STYLES = {  # (colour, marker, line); dashed: no weight sharing
+STYLES = {  # (color, marker, line); dashed: no weight sharing
     "M1": (_COLOURS[0], "o", "--"),
     "M2": (_COLOURS[1], "s", "-"),
     "M3": (_COLOURS[2], "^", "--"),
@@ -39,7 +41,7 @@ METRICS = {
     "train_accuracy": "train accuracy (%)",
     "test_accuracy": "test accuracy (%)",
     "validation_error": "validation error (%)",
-    "test_digit_accuracy": "digits named rightly (%)",
+    "test_digit_accuracy": "digit accuracy (%)",
 }
 
 
@@ -66,45 +68,45 @@ def legend_label(name: str | None) -> str | None:
 def values_of(table: pd.DataFrame, metric: str) -> pd.Series:
     """A metric in the unit of METRICS: accuracies in percent, errors made from them."""
     if metric.endswith("error"):
-        return 100 * (1 - table[metric.replace("error", "accuracy")])
-    return table[metric] * (100 if "accuracy" in metric else 1)
+        return 100 * (1 - table.loc[:, metric.replace("error", "accuracy")])
+    return table.loc[:, metric] * (100 if "accuracy" in metric else 1)
 
 
 # ------------------------------------------------------------------------------------- every round, mean and interval
 
 
-def dots(ax: plt.Axes, at: float, values, look: tuple, apart=0.12, across=False, label=None, comparisons=1) -> float:
-    """Every value as a small point, and their mean with its t interval as a large one, `apart` to either side.
+def dots(ax: Axes, at: float, values, look: tuple, apart=0.12, across=False, label=None, comparisons=1) -> float:
+    """Every one of values [N] as a small point, their mean with its t interval as a large one, `apart` to either side.
 
     They stand above `at`, or `across` at that height. Returns the mean.
     """
     values = np.asarray(values, float)
-    colour, marker, _ = look
+    color, marker, _ = look
     each = values if len(values) > 1 else values[:0]  # a single one is its own mean
     places = np.full(len(each), at + (apart if across else -apart))
-    ax.plot(*((each, places) if across else (places, each)), marker, color=colour, alpha=0.4, markersize=3.5)
+    ax.plot(*((each, places) if across else (places, each)), marker, color=color, alpha=0.4, markersize=3.5)
     mean, half = stats.mean_interval(values, comparisons)
     interval(ax, at + (-apart if across else apart), mean, half, look, across, label)
     if lost := int(np.isnan(values).sum()):
-        where = {"x": 0.02, "y": at} if across else {"x": at, "y": 0.02, "rotation": 90}
+        where: dict = {"x": 0.02, "y": at} if across else {"x": at, "y": 0.02, "rotation": 90}
         transform = ax.get_yaxis_transform() if across else ax.get_xaxis_transform()
-        ax.text(**where, s=f"{lost} of {len(values)} diverged", transform=transform, fontsize=7, color=colour)
+        ax.text(**where, s=f"{lost} of {len(values)} diverged", transform=transform, fontsize=7, color=color)
     return mean
 
 
-def interval(ax: plt.Axes, at: float, mean: float, half: float, look: tuple, across: bool = False, label=None) -> None:
+def interval(ax: Axes, at: float, mean: float, half: float, look: tuple, across: bool = False, label=None) -> None:
     """A mean with its interval (NaN: none)."""
     place = {"x": mean, "y": at, "xerr": half} if across else {"x": at, "y": mean, "yerr": half}
     place = {name: value for name, value in place.items() if name in "xy" or not np.isnan(value)}
-    look = {"fmt": look[1], "color": look[0], "capsize": 3, "markersize": 7, "linewidth": 1.8}
-    ax.errorbar(**place, **look, markeredgecolor="black", markeredgewidth=0.7, label=legend_label(label))
+    drawn = {"fmt": look[1], "color": look[0], "capsize": 3, "markersize": 7, "linewidth": 1.8}
+    ax.errorbar(**place, **drawn, markeredgecolor="black", markeredgewidth=0.7, label=legend_label(label))
 
 
-def finals(final: pd.DataFrame, metric: str, ax: plt.Axes) -> plt.Axes:
+def finals(final: pd.DataFrame, metric: str, ax: Axes) -> Axes:
     """A metric of each model, of one row per model and round."""
     models = list(dict.fromkeys(final.model))
     for position, model in enumerate(models):
-        mean = dots(ax, position, values_of(final[final.model == model], metric), style(model))
+        mean = dots(ax, position, values_of(final.loc[final.model == model], metric), style(model))
         if not np.isnan(mean):
             _note(ax, f"{mean:.1f}", (position + 0.12, mean), (7, 0), va="center")
     ax.set_xticks(range(len(models)), models)
@@ -113,8 +115,8 @@ def finals(final: pd.DataFrame, metric: str, ax: plt.Axes) -> plt.Axes:
     return ax
 
 
-def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points", comparisons=1) -> plt.Axes:
-    """Shares of 1, one a round, times 100, one row for each label: {label: {series: values}}; a series has its colour.
+def rows(values: dict[str, dict], ax: Axes, unit: str = "percentage points", comparisons=1) -> Axes:
+    """Shares of 1, one a round, times 100, one row for each label: {label: {series: values}}; a series has its color.
 
     Beside a row of one series stands its mean. Labels in order from top to bottom.
     """
@@ -128,9 +130,9 @@ def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points",
             legend = name if name and name not in named else None
             mean = dots(ax, at, numbers, style(name) if name else (GREY, "o", "-"), apart, True, legend, comparisons)
             named.add(name)
-        if len(list(series)) == 1 and not np.isnan(mean):
-            said = f"{mean:.1f}" if "%" in unit else f"{mean:+.1f}".replace("-", "−")
-            _note(ax, said, (mean, at - apart), (0, -8), "center", "top")
+            if len(list(series)) == 1 and not np.isnan(mean):
+                said = f"{mean:.1f}" if "%" in unit else f"{mean:+.1f}".replace("-", "−")
+                _note(ax, said, (mean, at - apart), (0, -8), "center", "top")
     ax.set_yticks(list(height.values()), [textwrap.fill(label, 21, break_on_hyphens=False) for label in height])
     ax.set(xlabel=unit, ylim=(-0.6, len(values) - 0.4))
     ax.grid(axis="y", visible=False)
@@ -142,7 +144,7 @@ def rows(values: dict[str, dict], ax: plt.Axes, unit: str = "percentage points",
     return ax
 
 
-def zero(ax: plt.Axes, margin: float = 0) -> plt.Axes:
+def zero(ax: Axes, margin: float = 0) -> Axes:
     """A line at zero, and in grey what is within `margin` of it."""
     ax.axvline(0, color="0.2", linewidth=1)
     if margin:
@@ -150,7 +152,7 @@ def zero(ax: plt.Axes, margin: float = 0) -> plt.Axes:
     return ax
 
 
-def _note(ax: plt.Axes, text: str, at: tuple, offset: tuple, ha: str = "left", va: str = "baseline") -> None:
+def _note(ax: Axes, text: str, at: tuple, offset: tuple, ha: str = "left", va: str = "baseline") -> None:
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}  # so that no line crosses it
     ax.annotate(text, at, textcoords="offset points", xytext=offset, ha=ha, va=va, fontsize=8, bbox=ground)
 
@@ -158,26 +160,26 @@ def _note(ax: plt.Axes, text: str, at: tuple, offset: tuple, ha: str = "left", v
 # ------------------------------------------------------------------------------------------------------------ lines
 
 
-def band(ax: plt.Axes, values: pd.DataFrame, look: tuple, label: str) -> plt.Axes:
+def band(ax: Axes, values: pd.DataFrame, look: tuple, label: str) -> Axes:
     """Values of one row per epoch and one column per round: the mean, and its t interval as a band."""
-    colour, marker, line = look
+    color, marker, line = look
     mean, half = (np.array(part) for part in zip(*map(stats.mean_interval, values.to_numpy()), strict=True))
     every = max(1, len(values) // 8)
-    ax.plot(values.index, mean, line + marker, color=colour, markersize=4.5, label=legend_label(label), markevery=every)
-    ax.fill_between(values.index, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
-    last = max(2, values.index.max())
+    ax.plot(values.index, mean, line + marker, color=color, markersize=4.5, label=legend_label(label), markevery=every)
+    ax.fill_between(values.index, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)
+    last = max(2, values.index.to_numpy().max())
     ax.set(xlabel="epoch", xlim=(1 - last / 50, last + last / 50))
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     return ax
 
 
-def four_curves(table: pd.DataFrame) -> plt.Figure:
+def four_curves(table: pd.DataFrame) -> Figure:
     """Train and test loss and accuracy over the epochs; one legend for them all."""
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.6), sharex=True, sharey="row")
     for ax, metric in zip(axes.flat, ("train_loss", "test_loss", "train_accuracy", "test_accuracy"), strict=True):
         values = table.assign(value=values_of(table, metric))
         for model, part in values.groupby("model", sort=False):
-            band(ax, part.pivot(index="epoch", columns="round", values="value"), style(model), model)
+            band(ax, part.pivot(index="epoch", columns="round", values="value"), style(str(model)), str(model))
         ax.set_ylabel(METRICS[metric])
         ax.yaxis.set_tick_params(labelleft=True)
     for ax in axes[0]:
@@ -189,7 +191,7 @@ def four_curves(table: pd.DataFrame) -> plt.Figure:
 # --------------------------------------------------------------------------------------------------------- pictures
 
 
-def pair_images(images, titles) -> plt.Figure:
+def pair_images(images, titles) -> Figure:
     """Examples [N, n, 14, 14] as pictures side by side, four in a row, each under its title."""
     rows = -(-len(images) // 4)
     figure, axes = plt.subplots(rows, 4, figsize=(COLUMN, max(1.2, rows * 0.9)), squeeze=False)
@@ -202,10 +204,10 @@ def pair_images(images, titles) -> plt.Figure:
     return figure
 
 
-def box(ax: plt.Axes, left: float, bottom: float, width: float, text: str, parameters: int = 1) -> None:
+def box(ax: Axes, left: float, bottom: float, width: float, text: str, parameters: int = 1) -> None:
     """A box of a diagram, blue where it has `parameters`; their number stands in it if there are several."""
     look = {"boxstyle": "round,pad=0,rounding_size=0.03", "edgecolor": "#555555", "linewidth": 0.7}
-    colour = "#dbe9f6" if parameters else "#f3f3f3"
-    ax.add_patch(FancyBboxPatch((left + 0.01, bottom), width - 0.02, 0.74, facecolor=colour, **look))
+    color = "#dbe9f6" if parameters else "#f3f3f3"
+    ax.add_patch(FancyBboxPatch((left + 0.01, bottom), width - 0.02, 0.74, facecolor=color, **look))
     label = f"{text}  ·  {parameters:,}" if parameters > 1 else text
     ax.text(left + width / 2, bottom + 0.36, label, ha="center", va="center", fontsize=7.5)

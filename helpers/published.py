@@ -87,7 +87,8 @@ def _published_runs() -> dict[str, dict]:
 
 
 def _model_of(run: dict) -> Model:
-    network = {key: tuple(value) if isinstance(value, list) else value for key, value in run["architecture"].items()}
+    network: dict = run["architecture"]
+    network = {key: tuple(value) if isinstance(value, list) else value for key, value in network.items()}
     return Model("", Architecture(**network), Recipe(**run["recipe"]), run["pairs"])
 
 
@@ -131,7 +132,7 @@ def write_readme() -> None:
 
 
 def filled(text: str) -> str:
-    """The README's text with its generated parts written anew."""
+    """The README's text with its generated parts written again."""
     for name, content in parts().items():
         between = re.compile(f"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
         text = between.sub(lambda marks, content=content: f"{marks[1]}\n{content}\n{marks[2]}", text)

@@ -51,7 +51,7 @@ class Question:
         return state
 
     def shares(self, labels) -> list[float]:
-        """The shares of the answers when every digit is drawn at random from `labels`, an array of classes."""
+        """The shares of the answers when every digit is drawn at random from `labels` [N], an array of classes."""
         classes = torch.bincount(torch.as_tensor(labels).long(), minlength=CLASSES).double()
         matrices = [matrix.double() for matrix in self.matrices()]
         drawn = (classes / classes.sum()).expand(1, len(self.steps) + 1, CLASSES)

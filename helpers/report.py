@@ -12,6 +12,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -72,8 +73,8 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
         raise InputError(f"plan: notebooks: {entries!r} was given, allowed is a list of notebooks.")
     notebooks = [file.stem for file in sorted(NOTEBOOKS.glob("[0-9a][0-9]_*.ipynb"))]
     runs, declared = [], set()
-    for entry in entries:
-        entry = {"notebook": entry} if isinstance(entry, str) else entry
+    for said in entries:
+        entry: dict = {"notebook": said} if isinstance(said, str) else said
         _check_kinds("plan: notebooks", entry, KINDS_OF_ENTRY)
         run = NotebookRun(**entry)
         one_of("plan: notebook", run.notebook, notebooks)
@@ -183,7 +184,7 @@ def _build(plan: dict, name: str, runs: list[NotebookRun], target: Path, digits,
     return target / "report.html"
 
 
-def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str):
+def _execute(runs: list[NotebookRun], building: Path, plan: str, source: str) -> Iterable:
     """Run notebooks, some at a time, and give each with its executed notebook as soon as it is finished."""
     work = []
     for run in runs:

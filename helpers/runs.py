@@ -69,7 +69,7 @@ class Run:
         network, how = self.model.architecture, self.model.recipe.standardize
         asked = network.images, network.question, how
         drawn = draw(digits, self.seed, self.round, self.model.pairs, *asked, test_pairs)
-        pairs = dict(zip(("train", "test"), drawn, strict=True))
+        pairs: dict[str, Pairs] = dict(zip(("train", "test"), drawn, strict=True))
         if self.fold:
             pairs["train"], pairs["validation"] = split(pairs["train"], *self.fold)
         return pairs
@@ -116,7 +116,7 @@ def train_run(run: Run, pairs: dict[str, Pairs], device: str) -> Trained:
 def canary(model: Model) -> tuple[float, ...]:
     """The measures of a tiny training of the model: two epochs on made pairs, through all that a run goes through.
 
-    It takes 20 to 200 ms, and is done anew for every list of runs, because the code may have changed in a notebook.
+    It takes 20 to 200 ms, and is done again for every list of runs, because the code may have changed in a notebook.
     Raises InputError where the model cannot be trained.
     """
     count = CANARY_PAIRS * model.architecture.images
@@ -198,13 +198,14 @@ def store_folder() -> Path:
 def store_run(name: str, description: dict, trained: Trained) -> None:
     """Store a finished run at once. Raises InputError where the disk refuses, e.g. because it is full."""
     table = pd.DataFrame(trained.rows)
+    weights: dict = {f"weight {key}": value.numpy() for key, value in trained.weights.items()}
     content = io.BytesIO()
     np.savez(
         content,
         description=json.dumps(description),
         columns=list(table.columns),
         rows=table.to_numpy(np.float64),
-        **{f"weight {key}": value.numpy() for key, value in trained.weights.items()},
+        **weights,
     )
     try:
         write_whole(store_folder() / f"{name}.run", hashlib.sha256(content.getvalue()).digest() + content.getvalue())

@@ -5,6 +5,7 @@ Hypotheses and claims are judged by rules, see `judge`.
 A metric of a table is a column of `experiments.run_rounds`, e.g. `test_accuracy` (share of 1) or `test_loss` (nats).
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -70,7 +71,7 @@ class Estimate:
 
 
 def mean_interval(values, comparisons: int = 1) -> tuple[float, float]:
-    """Mean and half-width of Student's t interval of it: 95 % for so many `comparisons` together (Bonferroni).
+    """Of values [rounds] mean and half-width of Student's t interval: 95 % for all `comparisons` together (Bonferroni).
 
     The half-width is NaN for fewer than FEWEST_ROUNDS values.
     """
@@ -123,7 +124,7 @@ def mean_of(groups) -> pd.DataFrame:
 
 def diverged(table: pd.DataFrame) -> str:
     """A sentence on the runs that diverged, by model; empty where there are none."""
-    lost = table[table.test_accuracy.isna()].drop_duplicates("run").groupby("model", sort=False).run.count()
+    lost = table.loc[table.test_accuracy.isna()].drop_duplicates("run").groupby("model", sort=False).run.count()
     if not len(lost):
         return ""
     models = ", ".join(f"{model} ({count})" for model, count in lost.items())
@@ -132,10 +133,10 @@ def diverged(table: pd.DataFrame) -> str:
 
 def by_round(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFrame:
     """One column per model (in the table's order), one row per round."""
-    return table.pivot(index="round", columns="model", values=metric)[list(dict.fromkeys(table.model))]
+    return table.pivot(index="round", columns="model", values=metric).loc[:, list(dict.fromkeys(table.model))]
 
 
-def best(values: pd.DataFrame) -> str:
+def best(values: pd.DataFrame) -> Hashable:
     """The column with the highest mean over its rows, one a round. A column with a diverged run wins nothing.
 
     Raises InputError where all have one.
@@ -152,7 +153,7 @@ def epochs_to_worst(table: pd.DataFrame, metric: str = "test_accuracy") -> pd.Da
     A yardstick common to all models of a round: a share of a run's own end would punish the better network.
     """
     final, keys = last_epochs(table), ["model", "round"]
-    goal = table["round"].map(final.groupby("round")[metric].min())
+    goal = table.loc[:, "round"].map(final.groupby("round")[metric].min())
     first = table[table[metric] >= goal].groupby(keys).epoch.min().rename("epochs_needed").reset_index()
     return final.merge(first, on=keys, how="left").fillna({"epochs_needed": final.epoch.max()})
 
@@ -164,7 +165,7 @@ def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFram
     """Every round's own effects (columns: EFFECTS) from one row per model and round of the four.
 
     A main effect is the mean gain over both settings of the other switch; the interaction is the gain of sharing with
-    the auxiliary loss less the gain without it, so that it is zero where the two effects add up.
+    the auxiliary loss minus the gain without it, so that it is zero where the two effects add up.
     """
     cells = final.assign(cell=2 * final.sharing.astype(int) + (final.auxiliary > 0))
     values = cells.pivot(index="round", columns="cell", values=metric)
@@ -174,7 +175,7 @@ def contrasts(final: pd.DataFrame, metric: str = "test_accuracy") -> pd.DataFram
         "auxiliary loss": (-neither + auxiliary - sharing + both) / 2,
         "interaction": neither - auxiliary - sharing + both,
     }
-    return pd.DataFrame(found)[list(EFFECTS)]
+    return pd.DataFrame(found).loc[:, list(EFFECTS)]
 
 
 # --------------------------------------------------------------------------------------------------------- verdicts

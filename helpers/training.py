@@ -25,7 +25,7 @@ class Recipe:
 
     optimizer: str = "sgd"
     learning_rate: float = 0.01
-    settings: dict = field(default_factory=dict)  # the optimiser's own, e.g. {"momentum": 0.5}
+    settings: dict = field(default_factory=dict)  # the optimizer's own, e.g. {"momentum": 0.5}
     loss: str = "cross_entropy"  # of the answer; the digits' is always the cross-entropy
     comparison: float = 1.0  # weight of the answer's loss; 0: the digits' loss alone is trained
     auxiliary: float = 0.0  # weight of the digits' losses, summed over the images; 0: no auxiliary loss
@@ -144,7 +144,7 @@ def train(
             for epoch in range(1, recipe.epochs + 1):
                 if not recipe.held_out:
                     seen = train_epoch(network, optimizer, recipe, pairs["train"], epoch)
-                    measures = _measured(network, recipe, pairs, seen, device) if epoch in measured else None
+                    measures = _measured(network, recipe, pairs, seen, device) if epoch in measured else {}
                 elif epoch - best_epoch <= recipe.patience:
                     seen = train_epoch(network, optimizer, recipe, pairs["train"], epoch)
                     loss = _trained_loss(network, recipe, held_out, epoch)
@@ -173,12 +173,12 @@ def preserve_rng_state(device: str):
 
 
 def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimiser for the network. Raises InputError for settings that it does not know or allow."""
+    """The recipe's optimizer for the network. Raises InputError for settings that it does not know or allow."""
     optimizer = OPTIMIZERS[recipe.optimizer]
     forms = [{"fused": True}] if "fused" in inspect.signature(optimizer).parameters else []
     parameters = list(network.parameters())
     if recipe.head_rate != 1:
-        head = list(network.head.parameters())
+        head = list(network.get_submodule("head").parameters())
         parameters = [{"params": parameters[: len(parameters) - len(head)]}, {"params": head, "head": True}]
     try:
         for form in forms:
@@ -190,7 +190,7 @@ def make_optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def check_optimizer(recipe: Recipe) -> None:
-    """Refuse settings that the recipe's optimiser does not know or allow."""
+    """Refuse settings that the recipe's optimizer does not know or allow."""
     not_ours = ("params", "lr", "fused", "foreach", "capturable", "differentiable")
     known = [name for name in inspect.signature(OPTIMIZERS[recipe.optimizer]).parameters if name not in not_ours]
     defaults = inspect.signature(OPTIMIZERS[recipe.optimizer]).parameters
@@ -253,9 +253,10 @@ def loss_of(
     loss = answer_weight * LOSSES[recipe.loss](answers, labels) if answer_weight else 0.0
     if digit_weight:
         # The mean over B·n digits, times n: the sum of the images' mean losses.
-        of_digits = F.cross_entropy(digits.flatten(0, 1), classes.flatten(), label_smoothing=recipe.label_smoothing)
+        logits = digits.flatten(0, 1)  # pyright: ignore[reportOptionalMemberAccess]  # a Model without has no weight
+        of_digits = F.cross_entropy(logits, classes.flatten(), label_smoothing=recipe.label_smoothing)
         loss = loss + digit_weight * of_digits * classes.shape[1]
-    return loss
+    return loss  # pyright: ignore[reportReturnType]  # no number: one of the weights is above 0
 
 
 @torch.inference_mode()
@@ -270,7 +271,7 @@ def _joined(outputs: list) -> tuple[Tensor, Tensor | None]:
 
 @torch.inference_mode()
 def predict(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Of images [B, n, 14, 14] the answers' logits and the digits' logits [B, n, 10], if any, with dropout off."""
+    """Of images [B, n, 14, 14] the answers' [B, answers] and the digits' logits [B, n, 10], if any, dropout off."""
     network.eval()
     return _joined([network(batch) for batch in images.split(EVALUATION_BATCH)])
 

@@ -23,7 +23,7 @@ def test_nothing_asked_nothing_done(pictures):
 
 
 @pytest.mark.parametrize("setting", ["shift", "rotation", "scale", "shear", "elastic"])
-def test_every_distortion_changes_every_picture_anew(pictures, setting):
+def test_every_distortion_changes_every_image_differently(pictures, setting):
     amount = {setting: 10.0 if setting == "rotation" else 0.5}
     first, second = distort(pictures, **amount), distort(pictures, **amount)
     assert first.shape == pictures.shape

@@ -73,8 +73,8 @@ def of_model(rows, name):
 
 def reckoned(tables) -> dict:
     """Every registered number again, from the tables of runs."""
-    m6, decides = ends(tables, "m6"), tables("decides")
-    whole = of_model(m6, "M6 shown once")
+    m6, decides = ends(tables, "m6_parts"), tables("decides")
+    whole = of_model(m6, "M6")
     last = decides.sort_values("epoch").groupby("run").tail(5).groupby(
         ["network", "round", "relu", "dropout"]).test_accuracy.mean().unstack("network")  # fmt: skip
     level, gain = last.mean(axis=1), (last.M3 + last.M4 - last.M1 - last.M2) / 2
@@ -102,6 +102,11 @@ def reckoned(tables) -> dict:
     gain_of = asked.xs(("fixed", 1.0), level=["head", "auxiliary"]) - asked.xs(
         ("fixed", 0.0), level=["head", "auxiliary"]
     )
+    second = {
+        head: ends(tables, f"ablation_mlp{head}-less-than").set_index(["round", "sharing", "auxiliary"]).test_accuracy
+        for head in ("", "-softmax")
+    }
+    worth = {head: values.unstack().diff(axis=1)[1.0].groupby("round").mean() for head, values in second.items()}
     slow = long.groupby(["round", "head"]).mean().unstack()
     return {
         "table-1": (first - pd.Series(theirs)).mean(axis=1),
@@ -118,9 +123,11 @@ def reckoned(tables) -> dict:
         "best-without": fixed.groupby("round").mean() - pd.DataFrame(best).mean(axis=1),
         "told-by-label": gain_of["less than or equal"] - gain_of["sum"],
         "modulo": asked["sum modulo 3", "softmax", 1.0],
+        "softmax-second": worth["-softmax"] - worth[""],
         "sharing-m6": whole - of_model(m6, "no sharing"),
         "auxiliary-m6": whole - of_model(m6, "no auxiliary loss"),
-        "accuracy-m6": of_model(m6, "M6"),
+        "layers-m6": whole - of_model(m6, "M4's layers"),
+        "accuracy-m6": of_model(ends(tables, "m6"), "M6"),
         "no-law": gain.xs((False, False), level=("relu", "dropout")),
     } | {
         f"{choice}-{name}": moved(values, choice)

@@ -173,7 +173,7 @@ def test_predictions_are_what_a_network_says(models, setting):
     assert said[["named_first", "named_second"]].to_numpy().tolist() == digits.argmax(dim=2).tolist()
 
 
-def test_three_digits_in_order_are_learnt_like_two(setting):
+def test_three_digits_in_order_are_learned_like_two(setting):
     own = {**TINY, "head": "fixed", "models": {"three": {"auxiliary": 1.0, "epochs": 6}}}
     models = read_models(own, images=3, pairs=600)
     drawn = Run(models[0], 0, 0).pairs(replace(setting, digits=made_digits(3000, 3000)).digits)

@@ -1,8 +1,9 @@
-"""The guide's tables are what notebooks and helpers declare. `python tests/test_guide.py` writes them anew."""
+"""What the guide says of notebooks and helpers is what they declare. `python tests/test_guide.py` writes it again."""
 
 import dataclasses
 import inspect
 import re
+from collections import Counter
 
 import nbformat
 import papermill
@@ -18,7 +19,7 @@ from helpers.questions import SHIPPED
 from helpers.report import NotebookRun, read_plan
 from helpers.training import LOSSES, OPTIMIZERS, SCHEDULES, Recipe
 
-GUIDE = ROOT / "docs" / "guide.md"
+GUIDE = sorted((ROOT / "docs").glob("*.md"))
 NOTEBOOKS = shipped("notebooks", "*.ipynb")
 MANY = 5  # so many notebooks with the same parameter have it explained once
 CHOICES = {"optimizer": OPTIMIZERS, "loss": LOSSES, "schedule": SCHEDULES, "augmentation": AUGMENTATIONS}
@@ -26,19 +27,19 @@ UNSAID = {"learning_rate": "at least 0, before the schedule's factor", "epochs":
 
 
 def parameters() -> str:
-    """Every notebook with its title and its parameters; those that many declare alike are explained in the last row."""
+    """Every notebook with its title and its parameters; those that many declare alike are explained in the end."""
     declared = {path: papermill.inspect_notebook(str(path)) for path in NOTEBOOKS}
-    said = [_said(parameter) for found in declared.values() for parameter in found.values()]
-    common = [entry for entry in dict.fromkeys(said) if said.count(entry) >= MANY]
-    rows = []
-    for path, found in declared.items():
+    common = Counter(_said(parameter) for known in declared.values() for parameter in known.values())
+    common = [entry for entry, count in common.items() if count >= MANY]
+    lines = []
+    for path, known in declared.items():
         title = nbformat.read(path, 4).cells[0].source.splitlines()[0].strip("# ")
-        own = [entry for entry in map(_said, found.values()) if entry not in common]
-        names = [entry.partition(" = ")[0] for entry in map(_said, found.values()) if entry in common]
-        words = "<br>".join([*own, f"also {', '.join(names)}"])
-        rows.append((f"[{path.stem}](../notebooks/{path.name})", title, words))
-    rows.append(("several of them", "", "<br>".join(common)))
-    return _table(("notebook", "about", "parameters: default, meaning"), rows)
+        entries = [_said(parameter) for parameter in known.values()]
+        names = [entry.partition(" = ")[0] for entry in entries if entry in common]
+        lines += [f"## [{path.stem}](../notebooks/{path.name})", "", f"{title}", ""]
+        lines += [f"- {entry}" for entry in entries if entry not in common]
+        lines += [f"- {', '.join(names)}: see below", ""]
+    return "\n".join([*lines, "## Parameters of several notebooks", "", *(f"- {entry}" for entry in common)])
 
 
 def parts() -> str:
@@ -84,30 +85,35 @@ def _table(head, rows) -> str:
 TABLES = (parameters, parts)
 
 
+def _everything() -> str:
+    return "\n".join(path.read_text() for path in GUIDE)
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
 def test_the_guide_has_the_table_as_it_is_declared(table):
     name = table.__name__
     written = f"<!-- {name} -->\n{table()}\n<!-- /{name} -->"
-    assert written in GUIDE.read_text(), f"{name} is out of date in docs/guide.md: run python tests/test_guide.py"
+    assert written in _everything(), f"{name} is out of date in docs: run python tests/test_guide.py"
 
 
 def test_the_guides_links_lead_somewhere():
-    for link in re.findall(r"\]\(([^)#]+)\)", GUIDE.read_text()):
-        assert (GUIDE.parent / link).exists(), link
+    for path in GUIDE:
+        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            assert (path.parent / link).exists(), (path, link)
 
 
 def test_the_guide_names_every_question():
-    assert all(f"`{name}`" in GUIDE.read_text().replace('"', "`") for name in SHIPPED)
+    assert all(f"`{name}`" in _everything().replace('"', "`") for name in SHIPPED)
 
 
 def test_the_examples_have_every_key_and_are_accepted(tmp_path):
-    *networks, plan = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    *networks, plan = re.findall(r"```yaml\n(.*?)```", _everything(), re.DOTALL)
     keys = set()
     for content in map(yaml.safe_load, networks):
         assert architectures.read_models(content)
         keys |= {*content, *(key for model in content["models"].values() for key in model)}
     assert {*architectures.KEYS, "sharing"} <= keys
-    heads = re.findall(r"^\| `(\[.*?\]|fixed)` \|", GUIDE.read_text(), re.M)
+    heads = re.findall(r"^\| `(\[.*?\]|fixed)` \|", _everything(), re.M)
     assert len(heads) > 5
     for head in heads:
         own = {"layers": [{"linear": 10}], "head": yaml.safe_load(head), "models": {"one": {}}}
@@ -122,8 +128,9 @@ def test_the_examples_have_every_key_and_are_accepted(tmp_path):
 
 
 if __name__ == "__main__":
-    text = GUIDE.read_text()
-    for table in TABLES:
-        between = re.compile(f"(<!-- {table.__name__} -->\n).*?(<!-- /{table.__name__} -->)", re.DOTALL)
-        text = between.sub(lambda marks, table=table: f"{marks[1]}{table()}\n{marks[2]}", text)
-    GUIDE.write_text(text)
+    for path in GUIDE:
+        text = path.read_text()
+        for table in TABLES:
+            between = re.compile(f"(<!-- {table.__name__} -->\n).*?(<!-- /{table.__name__} -->)", re.DOTALL)
+            text = between.sub(lambda marks, table=table: f"{marks[1]}{table()}\n{marks[2]}", text)
+        path.write_text(text)

@@ -1,4 +1,4 @@
-"""The committed results: found by name, written again by nothing but their own plan, trained anew to the same bits."""
+"""The committed results: found by name, written again by nothing but their own plan, trained again to the same bits."""
 
 import json
 from dataclasses import replace

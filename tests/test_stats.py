@@ -183,42 +183,6 @@ def test_a_table_is_factorial_with_exactly_the_four_combinations():
     assert not ablation.is_factorial(pd.concat([table, table.assign(model="another")]))
 
 
-def made_accuracies(generator, shape, parts):
-    """[training pairs, starts, test pairs] with these standard deviations, of which each cause is drawn by itself."""
-    count, starts, tests = shape
-    train, start, test, mixed, rest = (
-        deviation * generator.normal(size=size)
-        for deviation, size in zip(
-            parts, [(count, 1, 1), (count, starts, 1), (1, 1, tests), (count, 1, tests), shape], strict=True
-        )
-    )
-    return 0.8 + train + start + test + mixed + rest
-
-
-@pytest.mark.parametrize(
-    "parts", [(0.02, 0.01, 0.012, 0.004, 0.006), (0.0, 0.02, 0.01, 0.0, 0.003), (0.01, 0, 0, 0, 0.01)]
-)
-def test_the_spread_is_split_into_the_parts_that_it_was_made_of(parts):
-    """On average over made studies; and the parts add up to what one network a round shows."""
-    parts_of, generator = defined_in("a3_controls").parts_of, np.random.default_rng(0)
-    found = []
-    for _ in range(300):
-        split = parts_of(made_accuracies(generator, (12, 3, 12), parts))
-        found.append([split[name] for name in split])
-        assert all(least <= variance <= most or variance == 0 for variance, least, most in found[-1])
-    train, start, test, mixed, rest = np.square(parts)
-    true = dict(zip(split, (train, start, test, mixed + rest), strict=True))
-    means = dict(zip(split, np.array(found)[:, :, 0].mean(axis=0), strict=True))
-    assert means == pytest.approx(true, rel=0.12, abs=4e-5)  # one cannot be below zero
-    within = np.array(found)
-    covered = (within[:, :, 1] <= list(true.values())) & (list(true.values()) <= within[:, :, 2])
-    assert (covered.mean(axis=0)[np.array(list(true.values())) > 0] > 0.85).all()
-    assert sum(true.values()) == pytest.approx(
-        np.mean([np.diagonal(made_accuracies(generator, (12, 1, 12), parts)[:, 0]).var(ddof=1) for _ in range(2000)]),
-        rel=0.1,
-    )
-
-
 def test_an_estimate_is_clear_where_its_interval_leaves_zero_out():
     assert stats.Estimate(0.02, 0.01).clear is True
     assert stats.Estimate(-0.02, 0.01).clear is True

@@ -90,7 +90,7 @@ def rounds(center):
 
 def of_hypotheses(values, seed=SEED):
     given = {name: {seed: numbers} for name, numbers in values.items()}
-    return defined_in("11_verdicts").of_hypotheses(given).set_index("id")
+    return defined_in("10_verdicts").of_hypotheses(given).set_index("id")
 
 
 def test_hypotheses_are_judged_together_on_the_registered_seed_and_rounds():
@@ -118,7 +118,7 @@ def test_hypotheses_are_judged_together_on_the_registered_seed_and_rounds():
 def test_a_claim_is_judged_for_each_of_its_families():
     values = {"mlp accuracy sharing": rounds(0.03), "conv accuracy sharing": rounds(-0.03)}
     table = (
-        defined_in("10_reports").of_claims(values | {"M5 less M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
+        defined_in("a2_claims").of_claims(values | {"M5 less M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
     )
     verdict = table.xs("second").verdict
     assert verdict["mlp: weight sharing improves accuracy"] == "reproduced"
