@@ -1,10 +1,14 @@
+from dataclasses import asdict, replace
+
 import pytest
 import torch
 
-from helpers import runs
+from helpers import experiments, runs
+from helpers.architectures import read_models
 from helpers.inputs import UNFINISHED, InputError
 from helpers.runs import Trained
 
+TINY = {"layers": [{"linear": 10}], "recipe": {"optimizer": "adam", "learning_rate": 0.003, "epochs": 2}}
 DESCRIPTION = {"architecture": {"layers": [{"linear": 10}, "relu"]}, "recipe": {"optimizer": "sgd", "loss": "hinge"}}
 ROWS = [
     {"epoch": 1, "test_loss": 0.1 + 0.2, "test_accuracy": 1 / 3},
@@ -65,3 +69,23 @@ def test_clear_says_what_it_removed(run_store):
     (run_store / f"{UNFINISHED}x").write_text("left by a killed process")
     assert runs.clear_store().startswith("Removed 3 ")
     assert list(run_store.iterdir()) == []
+
+
+def test_every_run_is_stored_with_its_own_description(setting):
+    """What another machine would train by that description has the name under which the run was stored."""
+    models = read_models(TINY)[:3]
+    experiments.run_rounds(models, replace(setting, rounds=2, jobs=2))
+    files = list(runs.store_folder().glob("*.run"))
+    assert len(files) == 6
+    seen = set()
+    for path in files:
+        described = runs.description_of(path.stem)
+        model = next(m for m in models if asdict(m.recipe) == described["recipe"]
+                     and m.architecture.sharing == described["architecture"]["sharing"])  # fmt: skip
+        assert path.stem in runs.names_of(described, runs.canary(model))
+        rows, _ = runs.read_run(path.stem)
+        again = runs.Run(model, described["seed"], described["round"])
+        expected = runs.train_run(again, again.pairs(setting.digits), "cpu").rows
+        assert rows.test_loss.tolist() == [row["test_loss"] for row in expected]
+        seen.add((model.name, described["round"]))
+    assert len(seen) == 6
