@@ -55,23 +55,70 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
     still = io.BytesIO()
     Image.fromarray(255 - np.hstack([*pictures[shown].numpy().astype("u1")])).save(still, "png")
     said = {name: (named[name][chosen[shown]].tolist(), bool(right[name][chosen[shown]])) for name in networks}
-    pages = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True)
-    return pages.get_template("demo.html.j2").render(
+    return _template("demo").render(
         data=data, classes=range(CLASSES), shown=shown, said=said, still=b64encode(still.getvalue()).decode()
     )
+
+
+TRANSFORMATIONS = {  # what the dissector's linear head may be given, as the page names it
+    "logits": "the logits",
+    "relu": "their ReLU",
+    "softmax": "their softmax",
+    "largest": "the largest logit only",
+    "fixed": "(fixed comparison instead)",
+}
+
+
+def dissector(networks: dict[str, Network], pairs: dict[str, Pairs]) -> str:
+    """An HTML fragment in which a linear head on digits' logits is taken apart, and trained on 1,000 pairs.
+
+    `networks` have one linear layer on the logits of two digits as their head; `pairs` [B, 2, 14, 14] are those of the
+    round that they were trained in, "train" and "test". Raises InputError for networks with another head.
+    """
+    test, given, missed = pairs["test"], [], []
+    for name, network in networks.items():
+        if _head_of(network) != "logits":
+            raise InputError(f"{name}: another head was given, allowed is one linear layer on the digits' logits.")
+        logits = {part: predict(network, pairs[part].images)[1] for part in ("train", "test")}
+        answers, digits = predict(network, test.images)
+        weight, bias = (part[1] - part[0] for part in network.head[-1].parameters())  # only the difference matters
+        head = [*weight.tolist(), bias.item()]
+        given.append({"name": name, "head": head} | {part: _base64(z.flatten(1), "<f2") for part, z in logits.items()})
+        wrong = answers.argmax(dim=1) != test.labels
+        recognized = (digits.argmax(dim=2) == test.digits).all(dim=1)
+        missed += (wrong & recognized).nonzero().flatten()[:8].tolist() + (wrong & ~recognized).nonzero().flatten()[
+            :4
+        ].tolist()
+    question = ask(test.question, 2)
+    shown = list(dict.fromkeys([*missed, *range(8)]))  # some that a network gets wrong, and the first of all
+    scaled = test.images[shown] - test.images.amin()
+    data = {"networks": given, "question": question.sentence, "yes": question.steps[0].tolist(), "shown": shown}
+    data |= {"labels": {part: _base64(pairs[part].labels, "u1") for part in ("train", "test")}}
+    data |= {"digits": _base64(test.digits, "u1"), "pairs": test.digits[shown].tolist()}
+    data["pictures"] = _base64((255 * scaled / scaled.amax()).round(), "u1")
+    still = "the first of these networks recognizes both digits of some pairs and still gives the wrong answer."
+    return _template("dissector").render(data=data, transformations=TRANSFORMATIONS, still=still)
+
+
+def _template(name: str):
+    pages = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True)
+    return pages.get_template(f"{name}.html.j2")
+
+
+def _head_of(network: Network) -> str | None:
+    """What the page calls the network's head; None for one that it cannot compute."""
+    match list(network.head):
+        case [Fixed()]:
+            return "fixed"
+        case [nn.Sequential()] | [nn.ReLU() | nn.Softmax(), nn.Sequential()]:
+            return BEFORE.get(type(network.head[0]), "logits")
+    return None
 
 
 @torch.no_grad()
 def _described(name: str, network: Network) -> dict:
     """What the page computes, layer by layer, and the weights in the order in which it takes them."""
-    match list(network.head):
-        case [Fixed()]:
-            head = "fixed"
-        case [nn.Sequential()] | [nn.ReLU() | nn.Softmax(), nn.Sequential()]:
-            head = BEFORE.get(type(network.head[0]), "logits")
-        case _:
-            head = None
-    architecture = network.architecture
+    head, architecture = _head_of(network), network.architecture
     if len(network.branches) > 1 or architecture.together or architecture.digits != () or head is None:
         raise InputError(
             f"{name}: the page computes one sub-network for both digits whose logits go to the head fixed or to one "
