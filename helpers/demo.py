@@ -20,7 +20,7 @@ from helpers.models import IMAGE, Network
 from helpers.questions import CLASSES, ask
 from helpers.training import predict
 
-OFFERED, MISSED = (40, 10)  # test pairs; those with both digits recognized and a wrong answer
+OFFERED, MISSED = 40, 10  # test pairs, and of each network's wrong answers
 SIMPLE = {nn.ReLU: "relu", GlobalMaxPool: "global_max_pool", GlobalAveragePool: "global_average_pool"}
 BEFORE = {nn.ReLU: "relu", nn.Softmax: "softmax"}  # a linear head's layer, if there is one
 
@@ -28,7 +28,7 @@ BEFORE = {nn.ReLU: "relu", nn.Softmax: "softmax"}  # a linear head's layer, if t
 def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: float) -> str:
     """An HTML fragment in which the reader draws two digits or picks some of `pairs` and sees what networks say.
 
-    `pairs` [B, 2, 14, 14] are standardised by `mean` and `deviation` (of pixels from 0 to 255), those of training.
+    `pairs` [B, 2, 14, 14] are standardized by `mean` and `deviation` (of pixels from 0 to 255), those of training.
     Without JavaScript one pair is shown and told. Raises InputError in one sentence for a network that the page cannot
     compute.
     """
@@ -38,25 +38,37 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
     given = [{"name": name, **_described(name, network)} for name, network in networks.items()]
     named, right, missed = {}, {}, {}
     for name, network in networks.items():
-        comparison, digits = predict(network, pairs.images)
-        right[name] = comparison.argmax(dim=1) == pairs.labels
-        named[name] = digits.argmax(dim=2)  # pyright: ignore[reportOptionalMemberAccess]  # see _described
-        if not isinstance(network.head[0], Fixed):  # the head is learned
-            missed[name] = (named[name] == pairs.digits).all(dim=1) & ~right[name]
-    wanted = {i for wrong in missed.values() for i in wrong.nonzero().flatten().tolist()[:MISSED]}
+        right[name], digits = _answered(network, pairs)
+        named[name] = digits.argmax(dim=2)
+        fixed = isinstance(network.head[0], Fixed)  # it compares what it recognizes
+        wrong = ~right[name] & (fixed | (named[name] == pairs.digits).all(dim=1))
+        sure = digits.softmax(dim=2).amax(dim=2).amin(dim=1)  # of the digit that it is less sure of
+        missed[name] = [i for i in sure.argsort(descending=True).tolist() if wrong[i]][:MISSED]
+    wanted = {i for wrong in missed.values() for i in wrong}
     others = [i for i in range(len(pairs)) if i not in wanted]
     chosen = sorted([*wanted, *others[: max(0, OFFERED - len(wanted))]])
     pictures = (pairs.images[chosen] * deviation + mean).round().clamp(0, 255)
     data = {"networks": given, "mean": float(mean), "deviation": float(deviation)}
     data |= {"question": question.sentence, "yes": question.steps[0].tolist()}  # by the two classes
-    data |= {"numbers": chosen, "pictures": _base64(pictures, "u1"), "digits": pairs.digits[chosen].tolist()}
-    data["missed"] = {name: wrong[chosen].nonzero().flatten().tolist() for name, wrong in missed.items()}
+    data |= {
+        "pool": len(pairs),
+        "numbers": chosen,
+        "pictures": _base64(pictures, "u1"),
+        "digits": pairs.digits[chosen].tolist(),
+    }
+    data["missed"] = {name: [chosen.index(i) for i in wrong] for name, wrong in missed.items()}
     shown = next((index for indices in data["missed"].values() for index in indices), 0)  # as the page begins
     still = io.BytesIO()
     Image.fromarray(255 - np.hstack([*pictures[shown].numpy().astype("u1")])).save(still, "png")
     said = {name: (named[name][chosen[shown]].tolist(), bool(right[name][chosen[shown]])) for name in networks}
     return _template("demo").render(
-        data=data, classes=range(CLASSES), shown=shown, said=said, still=b64encode(still.getvalue()).decode()
+        data=data,
+        classes=range(CLASSES),
+        most=MISSED,
+        heads={one["name"]: one["head"] for one in given},
+        shown=shown,
+        said=said,
+        still=b64encode(still.getvalue()).decode(),
     )
 
 
@@ -79,16 +91,14 @@ def dissector(networks: dict[str, Network], pairs: dict[str, Pairs]) -> str:
     for name, network in networks.items():
         if _head_of(network) != "logits":
             raise InputError(f"{name}: another head was given, allowed is one linear layer on the digits' logits.")
-        logits = {part: predict(network, pairs[part].images)[1] for part in ("train", "test")}
-        answers, digits = predict(network, test.images)
+        logits = {part: _answered(network, pairs[part])[1] for part in ("train", "test")}
+        right, digits = _answered(network, test)
         weight, bias = (part[1] - part[0] for part in network.head[-1].parameters())  # only the difference matters
         head = [*weight.tolist(), bias.item()]
         given.append({"name": name, "head": head} | {part: _base64(z.flatten(1), "<f2") for part, z in logits.items()})
-        wrong = answers.argmax(dim=1) != test.labels
         recognized = (digits.argmax(dim=2) == test.digits).all(dim=1)
-        missed += (wrong & recognized).nonzero().flatten()[:8].tolist() + (wrong & ~recognized).nonzero().flatten()[
-            :4
-        ].tolist()
+        for wrong, most in ((~right & recognized, 8), (~right & ~recognized, 4)):
+            missed += wrong.nonzero().flatten().tolist()[:most]
     question = ask(test.question, 2)
     shown = list(dict.fromkeys([*missed, *range(8)]))  # some that a network gets wrong, and the first of all
     scaled = test.images[shown] - test.images.amin()
@@ -98,6 +108,12 @@ def dissector(networks: dict[str, Network], pairs: dict[str, Pairs]) -> str:
     data["pictures"] = _base64((255 * scaled / scaled.amax()).round(), "u1")
     still = "the first of these networks recognizes both digits of some pairs and still gives the wrong answer."
     return _template("dissector").render(data=data, transformations=TRANSFORMATIONS, still=still)
+
+
+def _answered(network: Network, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Of B pairs whether the network's answer is correct, bool [B], and the digits' logits [B, 2, 10]."""
+    answers, digits = predict(network, pairs.images)
+    return answers.argmax(dim=1) == pairs.labels, digits  # pyright: ignore[reportReturnType]  # those here have some
 
 
 def _template(name: str):
