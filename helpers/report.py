@@ -4,38 +4,29 @@ import argparse
 import io
 import logging
 import os
-import platform
 import re
 import shutil
 import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 import papermill
-from bs4 import BeautifulSoup
-from jinja2 import Environment, FileSystemLoader
 from joblib import Parallel, delayed, parallel_config
 from nbclient.exceptions import DeadKernelError
-from nbconvert import HTMLExporter
-from pygments.formatters import HtmlFormatter
 
-from helpers import published
+from helpers import article, published
 from helpers.experiments import begin_worker
 from helpers.inputs import ROOT, InputError, known_keys, one_of, print_anything, read_yaml, unwritable, writable_folder
 from helpers.questions import USUAL, short
 from helpers.sources import load_digits
 
 NOTEBOOKS = ROOT / "notebooks"
-TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_VERSIONS = ("torch", "numpy", "pandas", "papermill", "nbconvert")
 PARTS = ("notebooks", "tables", "figures")  # folders of a finished report
 AT_ONCE = 2  # notebooks
 MARK = '<meta name="generator" content="digit-comparison report">'  # of a page that was built here
@@ -173,11 +164,12 @@ def _build(plan: dict, name: str, runs: list[NotebookRun], target: Path, digits,
         sections: dict[str, dict] = {}
         for turn in _turns(runs):
             for run, notebook in _execute(turn, building, name, digits.source):
-                sections[run.name] = _section(run, notebook)
+                sections[run.name] = article.section(run.name, run.title, notebook, run.appendix)
                 clock = str(timedelta(seconds=round(time.monotonic() - began))).removeprefix("0:")
                 print(f"[{len(sections)}/{len(runs)}] {run.name} done after {clock}", flush=True)
-        article = [sections[run.name] for run in runs]
-        (building / "report.html").write_text(_page(plan, name, digits.name, commit, article), encoding="utf-8")
+        in_order = [sections[run.name] for run in runs]
+        text = article.page(plan, name, digits.name, commit, in_order)
+        (building / "report.html").write_text(text, encoding="utf-8")
         for part in (*PARTS, "report.html"):
             shutil.rmtree(target / part, ignore_errors=True)
             os.replace(building / part, target / part)
@@ -228,70 +220,6 @@ class _Log(io.TextIOBase):
     def write(self, text: str) -> None:
         for line in filter(str.strip, re.split(r"[\r\n]+", text)):
             print(f"    {self.name}: {line.strip()}", file=sys.stderr, flush=True)
-
-
-# -------------------------------------------------------------------------------------------------------------- HTML
-
-
-def _section(run: NotebookRun, notebook: nbformat.NotebookNode) -> dict:
-    """One executed notebook as a section of the article: its title, and its parsed body with the origin at the end."""
-    exporter = HTMLExporter(template_file=str(TEMPLATES / "section.html.j2"), exclude_anchor_links=True)
-    soup = BeautifulSoup(exporter.from_notebook_node(notebook)[0], "html.parser")
-    title = soup.h1.extract().get_text() if soup.h1 else run.notebook
-    for cell in soup.select("th:not([scope])"):
-        cell["scope"] = "col" if cell.find_parent("thead") else "row"
-    for origin in soup.select("p.origin"):
-        soup.append(origin)
-    _typeset(soup)
-    return {"id": run.name, "title": run.title or title, "appendix": run.appendix, "body": soup}
-
-
-def _typeset(soup: BeautifulSoup) -> None:
-    """Apostrophes as in print, and no line that ends between a number and its interval or its unit."""
-    for text in soup.find_all(string=re.compile(r"\w'| ± |\d (%|points?\b)")):
-        if not text.find_parent(["code", "pre", "script", "style"]) and not text.find_parent(class_="demo"):
-            words = re.sub(r"(?<=\w)'", "’", text)
-            text.replace_with(re.sub(r" (?=± |%)|(?<= ±) |(?<=\d) (?=points?\b)", "\N{NO-BREAK SPACE}", words))
-
-
-def _join(sections: list[dict]) -> None:
-    """Make one article of sections: number figures and tables, and say the numbers in the links to their names."""
-    labels, places, counts = {section["id"]: "" for section in sections}, {}, Counter()
-    for section in sections:
-        for figure in section["body"].select("figure.picture[id], figure.table[id]"):
-            kind = ("Table " if "table" in figure["class"] else "Figure ") + "A" * section["appendix"]
-            counts[kind] += 1
-            name, figure["id"] = figure["id"], f"{section['id']}-{figure['id']}"
-            places.setdefault(name, figure["id"])
-            labels[figure["id"]] = f"{kind}{counts[kind]}"
-            figure.figcaption.insert(0, BeautifulSoup(f"<b>{labels[figure['id']]}.</b> ", "html.parser"))
-    for section in sections:
-        for link in section["body"].select('a[href^="#"], a[href$=".ipynb"]'):
-            name = link["href"].removeprefix("#").removesuffix(".ipynb")
-            found = next((i for i in (f"{section['id']}-{name}", places.get(name), name) if i in labels), None)
-            if found:
-                link["href"] = f"#{found}"
-                if labels[found]:
-                    link.string = labels[found]
-            elif not section["body"].find(id=name):
-                link.unwrap()  # to what a smaller plan leaves out
-        for heading in section["body"].find_all(["h2", "h3"]) if section is not sections[0] else []:
-            heading.name = f"h{int(heading.name[1]) + 1}"  # below the section's title, which the first has not
-
-
-def _page(plan: dict, plan_name: str, source: str, commit: str, sections: list[dict]) -> str:
-    _join(sections)
-    pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    themes = {"light": "default", "dark": "github-dark"}
-    return pages.get_template("page.html.j2").render(
-        sections=sections,
-        plan=plan | {"name": plan_name},
-        source=source,
-        pygments={name: HtmlFormatter(style=style).get_style_defs(".highlight") for name, style in themes.items()},
-        versions=[("Python", platform.python_version()), *((name, version(name)) for name in SHOWN_VERSIONS)],
-        commit=commit,
-        published=published.state(),
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:

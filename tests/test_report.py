@@ -15,6 +15,7 @@ from bs4 import BeautifulSoup
 from conftest import shipped, write_plan
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from helpers import article as rendering
 from helpers import pages, report, sources
 from helpers.inputs import ROOT, InputError
 
@@ -113,8 +114,8 @@ def article(tmp_path, monkeypatch, setting):
             outputs = [new_output("display_data", {"text/html": part.data}) for part in shown]
             cells = [new_markdown_cell(text), new_code_cell("# Is 1 < 2?\nx", outputs=outputs), new_code_cell("y")]
             run = report.NotebookRun(name, name=name)
-            sections.append(report._section(run, new_notebook(cells=cells)))
-        return report._page({}, "made", "made digits", "abc", sections)
+            sections.append(rendering.section(run.name, run.title, new_notebook(cells=cells), run.appendix))
+        return rendering.page({}, "made", "made digits", "abc", sections)
 
     return make
 
@@ -158,12 +159,13 @@ def test_what_figures_and_tables_show_can_be_taken_along(article):
     assert read[1].to_dict("list") == {"epoch": [1, 2], "gain": ["50%", "75%"]}
 
 
-def test_code_says_what_it_does_and_a_section_ends_in_its_origin(article):
+def test_code_says_what_it_does_and_the_page_ends_with_what_chapters_were_computed_from(article):
     page = BeautifulSoup(article(("b", "# B", both)), "html.parser")
     assert [summary.get_text() for summary in page.select("details.code > summary")] == ["Is 1 < 2?", "code"]
-    origin = page.section.find_all(recursive=False)[-1]
-    assert origin.get_text() == "made digits (2,000 + 2,000 digits); plan: made; seed 0; 2 rounds."
-    assert len(page.select(".origin")) == 1
+    assert page.select_one(".foot li").get_text() == (
+        "B: made digits (2,000 + 2,000 digits); plan: made; seed 0; 2 rounds."
+    )
+    assert not page.select(".origin")
 
 
 def test_a_demonstration_comes_through_unharmed(article):
