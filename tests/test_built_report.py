@@ -147,7 +147,7 @@ def test_every_registered_number_follows_from_the_tables_of_runs(built):
 def test_a_second_run_of_a_notebook_has_a_folder_and_ids_of_its_own(built):
     again = built[1] / "report" / "tables" / "03_ablation-2" / "tables"
     assert {path.name for path in again.glob("*.csv")} == {
-        "ablation_convnet.csv", "effects_convnet.csv", "registered_03_ablation.csv"
+        "ablation_convnet.csv", "effects_convnet.csv", "registered_03_ablation_convnet.csv"
     }  # fmt: skip
     for path in again.glob("*.csv"):
         assert path.read_bytes() == (built[1] / "report" / "tables" / path.name).read_bytes()
