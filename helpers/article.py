@@ -76,6 +76,7 @@ def _join(sections: list[dict]) -> None:
 
 
 def page(plan: dict, plan_name: str, source: str, commit: str, sections: list[dict]) -> str:
+    """The whole page of `sections`, as `section` gives them, with what they were made from at its end."""
     _join(sections)
     pages = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     themes = {"light": "default", "dark": "github-dark"}

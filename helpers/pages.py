@@ -107,10 +107,6 @@ class Page:
         words = _caption(filled(caption, _escaped(values)), name, table)
         display(HTML(f'<figure id="{name}" class="table">{words}<div class="scroll">{body}</div></figure>'))
 
-    def finding(self, text: str, /, holds: bool = True, otherwise: str = "", **values) -> None:
-        """Show a paragraph of Markdown: `text` where the numbers bear it out, else `otherwise`."""
-        display(Markdown(filled(text if holds else otherwise, values)))
-
 
 def begin(setting: Setting, plan: str, output: str, conditions: str, chapter: str = "") -> Page:
     """The page of this notebook, having shown what its numbers come from, e.g. `conditions` "5 rounds, 25 epochs".

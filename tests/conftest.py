@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 from helpers.data import Digits, make_digits
 from helpers.experiments import Setting
@@ -134,3 +135,11 @@ def browser(tmp_path_factory):
 def set_size(browser, width, height=900):
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def bare_page(folder, fragment: str) -> str:
+    """The address of a page that has only this fragment of HTML, parsed and written again as the report does."""
+    head = '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    page = BeautifulSoup(f"{head}<title>fragment</title><body>{fragment}</body></html>", "html.parser")
+    (folder / "page.html").write_text(str(page))
+    return f"file://{folder / 'page.html'}"

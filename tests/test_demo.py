@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from bs4 import BeautifulSoup
-from conftest import set_size
+from conftest import bare_page, set_size
 
 from helpers.architectures import read_models
 from helpers.data import draw_round
@@ -63,12 +63,9 @@ def fragment(networks, pairs):
 
 @pytest.fixture(scope="module")
 def page(fragment, tmp_path_factory):
-    """A bare page with the fragment in it, parsed and written again as the report does."""
-    path = tmp_path_factory.mktemp("demo") / "page.html"
-    path.with_name("empty.html").write_text("<!DOCTYPE html><title>empty</title>")
-    head = '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    path.write_text(str(BeautifulSoup(f"{head}<title>demo</title><body>{fragment}</body></html>", "html.parser")))
-    return f"file://{path}"
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "empty.html").write_text("<!DOCTYPE html><title>empty</title>")
+    return bare_page(folder, fragment)
 
 
 @pytest.fixture

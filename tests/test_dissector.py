@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from bs4 import BeautifulSoup
-from conftest import set_size
+from conftest import bare_page, set_size
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -42,11 +41,7 @@ def networks(pairs):
 
 @pytest.fixture(scope="module")
 def page(networks, pairs, tmp_path_factory):
-    path = tmp_path_factory.mktemp("dissector") / "page.html"
-    head = '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    text = f"{head}<title>dissector</title><body>{dissector(networks, pairs)}</body></html>"
-    path.write_text(str(BeautifulSoup(text, "html.parser")))
-    return f"file://{path}"
+    return bare_page(tmp_path_factory.mktemp("dissector"), dissector(networks, pairs))
 
 
 @pytest.fixture

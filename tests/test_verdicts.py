@@ -118,7 +118,7 @@ def test_hypotheses_are_judged_together_on_the_registered_seed_and_rounds():
 def test_a_claim_is_judged_for_each_of_its_families():
     values = {"mlp accuracy sharing": rounds(0.03), "conv accuracy sharing": rounds(-0.03)}
     table = (
-        defined_in("a2_claims").of_claims(values | {"M5 less M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
+        defined_in("a2_claims").of_claims(values | {"M5 minus M4 loss": rounds(-0.0945)}).set_index(["report", "claim"])
     )
     verdict = table.xs("second").verdict
     assert verdict["mlp: weight sharing improves accuracy"] == "reproduced"
@@ -149,8 +149,8 @@ def test_the_reports_numbers_are_consistent_with_the_claims_made_of_them():
         "first accuracy sharing": (m2 + m4 - m1 - m3) / 2,
         "first accuracy auxiliary": (m3 + m4 - m1 - m2) / 2,
         "first accuracy interaction": m1 + m4 - m2 - m3,
-        "M5 less M4": m5 - m4,
-        "M5 less M4 loss": table["M5"]["test_loss"] - table["M4"]["test_loss"],
+        "M5 minus M4": m5 - m4,
+        "M5 minus M4 loss": table["M5"]["test_loss"] - table["M4"]["test_loss"],
     }
     quoted = [one for one in stats.reports()["claims"] if one["where"] == "Table I" and "equals" in one]
     assert len(quoted) == len(theirs)
