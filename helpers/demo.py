@@ -87,10 +87,10 @@ def dissector(networks: dict[str, Network], pairs: dict[str, Pairs]) -> str:
     `networks` have one linear layer on the logits of two digits as their head; `pairs` [B, 2, 14, 14] are those of the
     round that they were trained in, "train" and "test". Raises InputError for networks with another head.
     """
-    test, given, missed = pairs["test"], [], []
+    test, given, missed, still = pairs["test"], [], [], []
     for name, network in networks.items():
-        if _head_of(network) != "logits":
-            raise InputError(f"{name}: another head was given, allowed is one linear layer on the digits' logits.")
+        if _head_of(network) != "logits" or network.architecture.digits != () or network.architecture.images != 2:
+            raise InputError(f"{name}: another head was given, allowed is one linear layer on two digits' logits.")
         logits = {part: _answered(network, pairs[part])[1] for part in ("train", "test")}
         right, digits = _answered(network, test)
         weight, bias = (part[1] - part[0] for part in network.head[-1].parameters())  # only the difference matters
@@ -99,15 +99,21 @@ def dissector(networks: dict[str, Network], pairs: dict[str, Pairs]) -> str:
         recognized = (digits.argmax(dim=2) == test.digits).all(dim=1)
         for wrong, most in ((~right & recognized, 8), (~right & ~recognized, 4)):
             missed += wrong.nonzero().flatten().tolist()[:most]
+        count = int((~right & recognized).sum())
+        still.append(f"trained {name}, the network recognizes both digits of {count} pairs and answers wrongly")
     question = ask(test.question, 2)
-    shown = list(dict.fromkeys([*missed, *range(8)]))  # some that a network gets wrong, and the first of all
+    shown = list(
+        dict.fromkeys([*missed, *range(min(8, len(test)))])
+    )  # some that a network gets wrong, and the first of all
     scaled = test.images[shown] - test.images.amin()
     data = {"networks": given, "question": question.sentence, "yes": question.steps[0].tolist(), "shown": shown}
     data |= {"labels": {part: _base64(pairs[part].labels, "u1") for part in ("train", "test")}}
     data |= {"digits": _base64(test.digits, "u1"), "pairs": test.digits[shown].tolist()}
     data["pictures"] = _base64((255 * scaled / scaled.amax()).round(), "u1")
-    still = "the first of these networks recognizes both digits of some pairs and still gives the wrong answer."
-    return _template("dissector").render(data=data, transformations=TRANSFORMATIONS, still=still)
+    counts = {part: f"{len(of_part):,}" for part, of_part in pairs.items()}
+    return _template("dissector").render(
+        data=data, transformations=TRANSFORMATIONS, still="; ".join(still), counts=counts
+    )
 
 
 def _answered(network: Network, pairs: Pairs) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from helpers.architectures import read_models
 from helpers.data import draw_round
 from helpers.demo import dissector
 from helpers.inputs import InputError
+from helpers.models import build
 from helpers.training import predict, train
 
 GIVEN = {
@@ -115,5 +116,8 @@ def test_it_fits_and_is_silent(browser, page, width):
 def test_another_head_is_refused(networks, pairs):
     (relu,) = read_models(LINEAR | {"head": ["relu", {"linear": "answers"}], "models": {"one": {}}})
     network = train(relu.architecture, replace(relu.recipe, epochs=1), pairs, 0)[1]
-    with pytest.raises(InputError, match="one linear layer on the digits' logits"):
+    with pytest.raises(InputError, match="one linear layer on two digits' logits"):
         dissector({"other": network}, pairs)
+    (aside,) = read_models(LINEAR | {"digits": [{"linear": 10}], "models": {"one": {}}})
+    with pytest.raises(InputError, match="one linear layer on two digits' logits"):
+        dissector({"features": build(aside.architecture)}, pairs)
