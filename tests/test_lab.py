@@ -82,7 +82,8 @@ def test_in_jupyterlab_all_cells_run_and_the_demo_answers(browser, lab):
         const found = n.content.widgets.findIndex(w => w.model.sharedModel.getSource().includes('demo.demo('));
         n.content.scrollToItem?.(found);""")
     demo = "document.querySelector('.demo:has(.demo-body:not([hidden]))')"
-    read = f"const d = {demo}; return d && [d.querySelector('.demo-pick').value, d.querySelector('.demo-read').textContent]"
+    texts = "[d.querySelector('.demo-pick').value, d.querySelector('.demo-read').textContent]"
+    read = f"const d = {demo}; return d && {texts}"
     pair, said = wait.until(lambda b: b.execute_script(read))
     assert said
     browser.execute_script(f"{demo}.querySelector('.demo-next').click()")
