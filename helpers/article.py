@@ -46,10 +46,21 @@ def _typeset(soup: BeautifulSoup) -> None:
             text.replace_with(re.sub(r" (?=± |%)|(?<= ±) ", "\N{NO-BREAK SPACE}", words))
 
 
+def _say_once(soup: BeautifulSoup, said: set[str]) -> None:
+    """Take away the text between the cells that an earlier run of the same notebook has already `said`."""
+    for paragraph in soup.select(".text > p, .text > ul"):
+        text = paragraph.get_text()
+        if text in said:
+            paragraph.extract()
+        said.add(text)
+
+
 def _join(sections: list[dict]) -> None:
     """Make one article of sections: number figures and tables, and say the numbers in the links to their names."""
     labels, places, counts = {part["id"]: "" for part in sections}, {}, Counter()
+    said: dict[str, set[str]] = {}
     for part in sections:
+        _say_once(part["body"], said.setdefault(part["id"].split("-")[0], set()))
         for figure in part["body"].select("figure.picture[id], figure.table[id]"):
             kind = ("Table " if "table" in figure["class"] else "Figure ") + "A" * part["appendix"]
             counts[kind] += 1

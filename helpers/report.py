@@ -32,8 +32,8 @@ AT_ONCE = 2  # notebooks
 MARK = '<meta name="generator" content="digit-comparison report">'  # of a page that was built here
 OURS = ("plan", "output")  # parameters that a report gives its notebooks itself
 KINDS = {"title": str, "description": str, "parameters": dict, "notebooks": list}
-KINDS_OF_ENTRY = {"notebook": str, "parameters": dict, "title": str, "waits_for": list}
-WORDS = {str: "a text", dict: "a mapping", list: "a list"}
+KINDS_OF_ENTRY = {"notebook": str, "parameters": dict, "title": str, "waits_for": list, "appendix": bool}
+WORDS = {str: "a text", dict: "a mapping", list: "a list", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,16 @@ class NotebookRun:
     parameters: dict = field(default_factory=dict)
     title: str = ""  # replaces the notebook's own in the report
     waits_for: tuple = ()  # notebooks whose tables it reads
+    appendix: bool = False  # stands in the appendix, as all notebooks do whose names begin with a
     name: str = ""  # of the executed notebook and its section, e.g. 03_ablation-mlp
-
-    @property
-    def appendix(self) -> bool:
-        return self.notebook.startswith("a")
 
 
 def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
     """Read a plan and check it against the notebooks. Raises InputError before anything is run.
 
     A plan has `title`, `description`, `parameters` that go to every notebook that declares them, and `notebooks`: a
-    list of names or of {notebook, parameters, title, waits_for}. The article has the order of the notebooks' names.
+    list of names or of {notebook, parameters, title, waits_for, appendix}. The article has the order of the notebooks'
+    names, its appendix at the end.
     """
     _, plan = read_yaml("plan", path, NOTEBOOKS / "plans")
     _check_kinds("plan", plan, KINDS)
@@ -79,14 +77,15 @@ def read_plan(path: Path) -> tuple[dict, list[NotebookRun]]:
         given = {name: value for name, value in common.items() if name in known} | run.parameters
         name = _name_of(run.notebook, given)
         turn = 1 + sum(name == _name_of(other.notebook, other.parameters) for other in runs)
-        runs.append(replace(run, parameters=given, name=name if turn == 1 else f"{name}-{turn}"))
+        name, appendix = name if turn == 1 else f"{name}-{turn}", run.appendix or run.notebook.startswith("a")
+        runs.append(replace(run, parameters=given, name=name, appendix=appendix))
         declared |= set(known)
     known_keys("plan: parameters", common, sorted(declared - set(OURS)))
     for run in runs:
         for name in run.waits_for:
             one_of(f"plan: waits_for of {run.notebook}", name, list(dict.fromkeys(run.notebook for run in runs)))
     _turns(runs)  # refuses notebooks that wait for each other
-    return plan, sorted(runs, key=lambda run: run.notebook)
+    return plan, sorted(runs, key=lambda run: (run.appendix, run.notebook))
 
 
 def _check_kinds(where: str, mapping, kinds: dict[str, type]) -> None:

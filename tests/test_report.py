@@ -113,8 +113,7 @@ def article(tmp_path, monkeypatch, setting):
             show(pages.begin(setting, "made", str(tmp_path), "2 rounds", chapter=name))
             outputs = [new_output("display_data", {"text/html": part.data}) for part in shown]
             cells = [new_markdown_cell(text), new_code_cell("# Is 1 < 2?\nx", outputs=outputs), new_code_cell("y")]
-            run = report.NotebookRun(name, name=name)
-            sections.append(rendering.section(run.name, run.title, new_notebook(cells=cells), run.appendix))
+            sections.append(rendering.section(name, "", new_notebook(cells=cells), name.startswith("a")))
         return rendering.page({}, "made", "made digits", "abc", sections)
 
     return make
@@ -126,6 +125,18 @@ DATA = pd.DataFrame({"epoch": [1, 2], "gain": [0.5, 0.75]})
 def both(page):
     page.figure(plt.figure(figsize=(2, 1)), "curve", "A `curve` of {n}, see [Table](#counts).", "A curve", DATA, n=3)
     page.table(DATA.set_index("epoch").map("{:.0%}".format), "counts", "Counts.")
+
+
+def test_a_notebook_that_is_run_twice_says_its_text_once(article):
+    text = "# One\n\nThe same.\n\n## Below\n\n- a list\n\n{}"
+    chapters = [(name, text.format(name), lambda page: page.say("Found.")) for name in ("b", "b-mlp", "c")]
+    page = BeautifulSoup(article(*chapters), "html.parser")
+    for name, count in (("b", 1), ("b-mlp", 0), ("c", 1)):
+        told = page.find(id=name).get_text()
+        assert (told.count("The same."), told.count("a list")) == (count, count)
+        assert "Below" in told
+        assert name in told
+        assert "Found." in told
 
 
 def test_figures_and_tables_are_numbered_and_links_say_the_numbers(article):
