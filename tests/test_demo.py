@@ -100,7 +100,7 @@ def test_the_page_computes_what_torch_computes(opened, networks, pairs):
         assert (torch.tensor([entry["computed"] for entry in here]) - computed).abs().max() < 0.01
 
 
-def test_the_offered_pairs_show_the_point(fragment, opened):
+def test_the_offered_pairs_show_the_point(fragment, opened, networks, pairs):
     data = json.loads(BeautifulSoup(fragment, "html.parser").select_one(".demo-data").string)
     assert len(data["numbers"]) == len(data["digits"]) == OFFERED
     assert data["numbers"][:5] == [0, 1, 2, 3, 4]
@@ -108,6 +108,11 @@ def test_the_offered_pairs_show_the_point(fragment, opened):
     assert len(data["missed"]["M6"]) > 0  # what M6 gets wrong is offered as well
     for index in data["missed"]["M5"]:
         assert data["numbers"][index] >= 150
+    sure = predict(networks["M5"], pairs.images)[1].softmax(dim=2).amax(dim=2).amin(dim=1)
+    offered = sure[[data["numbers"][index] for index in data["missed"]["M5"]]]
+    assert offered.tolist() == sorted(offered.tolist(), reverse=True)
+    others = set(range(150, len(pairs))) - {data["numbers"][index] for index in data["missed"]["M5"]}
+    assert offered.min() >= sure[sorted(others)].max()
     opened.execute_script("document.querySelector('.demo-pick').value = ''")
     opened.find_element("css selector", ".demo-missed[value=M5]").click()
     picked = opened.find_element("css selector", ".demo-pick").get_property("value")
@@ -115,6 +120,21 @@ def test_the_offered_pairs_show_the_point(fragment, opened):
     first, second = data["digits"][int(picked)]
     assert re.findall(r"(\d) \(", shown(opened, ".demo-read")[0]) == [str(first), str(second)]
     assert len(shown(opened, ".demo-computed")) == 2  # M6 has no other head to compare with
+
+
+def test_the_bars_are_what_each_digit_gives_the_head(opened, fragment, networks, pairs):
+    """M6's head compares probabilities: the bars are theirs, the first digit's left of the second's."""
+    data = json.loads(BeautifulSoup(fragment, "html.parser").select_one(".demo-data").string)
+    picked = int(opened.find_element("css selector", ".demo-pick").get_property("value"))
+    image = pairs.images[data["numbers"][picked]].unsqueeze(0)
+    position = list(networks).index("M6")
+    bars = opened.execute_script(
+        """return [...document.querySelectorAll(".demo-network")[arguments[0]].querySelectorAll(".demo-bars")].map(
+        bars => [...bars.children].map(bar => parseFloat(bar.style.height) / 100))""",
+        position,
+    )
+    expected = predict(networks["M6"], image)[1].softmax(dim=2)[0].T
+    assert (torch.tensor(bars) - expected).abs().max() < 0.02
 
 
 def test_the_first_digit_moves_into_the_second(opened):

@@ -19,8 +19,10 @@ GIVEN = {
     "logits": lambda z: z,
     "relu": lambda z: z.relu(),
     "softmax": lambda z: z.softmax(dim=-1),
+    "temperature": lambda z: (z / 4).softmax(dim=-1),
     "largest": lambda z: z * (z == z.amax(dim=-1, keepdim=True)),
 }
+GIVEN_IN_THE_PAGE = {"temperature": ("softmax", 4)}
 LINEAR = {"layers": [{"linear": 16}, "relu", {"linear": 10}], "head": [{"linear": "answers"}]}
 RECIPE = {"optimizer": "adam", "learning_rate": 0.01, "epochs": 3, "batch_size": 20}
 
@@ -60,9 +62,8 @@ def features(network, part, name):
 @pytest.mark.parametrize("given", GIVEN)
 def test_the_page_trains_the_head_that_scikit_learn_fits(opened, networks, pairs, given):
     for position, network in enumerate(networks.values()):
-        here = opened.execute_script(
-            "return document.querySelector('.dissector').trained(arguments[0], arguments[1])", position, given
-        )
+        script = "return document.querySelector('.dissector').trained(...arguments)"
+        here = opened.execute_script(script, position, *GIVEN_IN_THE_PAGE.get(given, (given,)))
         scaler = StandardScaler().fit(features(network, pairs["train"], given))
         known, asked = (scaler.transform(features(network, pairs[part], given)) for part in ("train", "test"))
         fitted = LogisticRegression(C=5, solver="newton-cholesky", tol=1e-8).fit(known, pairs["train"].labels)
@@ -91,6 +92,19 @@ def test_the_contributions_add_up_to_the_answer(opened):
         answer = text(opened, ".dis-said").split(": ")[-1]
         assert abs(total) < 0.25 or (total > 0) == answer.startswith("yes")
         assert len(opened.find_elements("css selector", ".dis-bars rect")) == 20
+
+
+def test_the_bars_are_each_class_times_its_weight(opened, networks, pairs):
+    weights = opened.execute_script("return document.querySelector('.dissector').trained(0, 'logits')")["weights"]
+    number = int(text(opened, "option:checked").split(":")[0])
+    logits = predict(networks["with it"], pairs["test"].images[number : number + 1])[1].half().double().flatten()
+    products = logits * torch.tensor(weights[:20])
+    bars = opened.find_elements("css selector", ".dis-bars rect")
+    heights = torch.tensor([float(bar.get_attribute("height")) for bar in bars])
+    assert torch.allclose(heights / heights.max(), (products.abs() / products.abs().max()).float(), atol=1e-3)
+    assert [bar.get_attribute("class").split()[0] for bar in bars] == ["first"] * 10 + ["second"] * 10
+    bright = [place % 10 for place, bar in enumerate(bars) if "faint" not in bar.get_attribute("class")]
+    assert bright == logits.view(2, 10).argmax(dim=1).tolist()
 
 
 def test_it_is_used_by_keyboard_and_says_what_to_do(opened):

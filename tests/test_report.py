@@ -81,22 +81,24 @@ def test_the_order_of_the_article_is_not_that_of_the_work(tmp_path, made_folder,
         {"notebook": "04_m5", "waits_for": ["02_learning_rate"], "title": "The larger one"},
         "02_learning_rate",
         {"notebook": "00_summary", "waits_for": ["04_m5", "a1_networks"]},
+        {"notebook": "01_data", "appendix": True},
     ]
     plan = write_plan(tmp_path / "plan.yaml", notebooks=entries, parameters={"source": str(made_folder)}, title="Why?")
     page = BeautifulSoup(report.build_report(plan, tmp_path / "report").read_text(), "html.parser")
-    assert turns == [["02_learning_rate", "a1_networks"], ["04_m5"], ["00_summary"]]
-    chapters = ["00_summary", "02_learning_rate", "04_m5", "a1_networks"]
+    assert turns == [["02_learning_rate", "01_data", "a1_networks"], ["04_m5"], ["00_summary"]]
+    chapters = ["00_summary", "02_learning_rate", "04_m5", "01_data", "a1_networks"]
     assert [section["id"] for section in page.select("section")] == chapters
     assert [heading.get_text() for heading in page.find_all(["h1", "h2"])] == [
         "Why?",  # over the first chapter, whose own title is not said again
         "02_learning_rate",
         "The larger one",
         "Appendix",
+        "01_data",
         "a1_networks",
     ]
     links = [link["href"] for link in page.select("nav > details > ol > li > a")]
     assert links == [f"#{name}" for name in chapters[:3]]
-    assert [link["href"] for link in page.select("nav details details a")] == ["#a1_networks"]
+    assert [link["href"] for link in page.select("nav details details a")] == ["#01_data", "#a1_networks"]
 
 
 @pytest.fixture
@@ -125,6 +127,12 @@ DATA = pd.DataFrame({"epoch": [1, 2], "gain": [0.5, 0.75]})
 def both(page):
     page.figure(plt.figure(figsize=(2, 1)), "curve", "A `curve` of {n}, see [Table](#counts).", "A curve", DATA, n=3)
     page.table(DATA.set_index("epoch").map("{:.0%}".format), "counts", "Counts.")
+
+
+def test_on_a_phone_each_row_of_a_table_says_its_columns(article):
+    page = BeautifulSoup(article(("b", "# B", both)), "html.parser")
+    cells = [(cell["data-label"], cell.get_text()) for cell in page.select("table.cards tbody td")]
+    assert cells == [("gain", "50%"), ("gain", "75%")]
 
 
 def test_a_notebook_that_is_run_twice_says_its_text_once(article):
