@@ -15,24 +15,24 @@ from helpers import stats
 WIDTH = 7.2  # inches, of a wide figure, which a phone scrolls
 COLUMN = 5.0  # inches, of a figure as wide as the text, which is drawn once more for a phone
 PHONE = 3.7  # inches, of that drawing
-_COLOURS = sns.color_palette("colorblind")
-GREY = (0.45, 0.45, 0.45)
+_COLORS = sns.color_palette("colorblind")
+GRAY = (0.45, 0.45, 0.45)
 STYLES = {  # (color, marker, line); dashed: no weight sharing
-    "M1": (_COLOURS[0], "o", "--"),
-    "M2": (_COLOURS[1], "s", "-"),
-    "M3": (_COLOURS[2], "^", "--"),
-    "M4": (_COLOURS[3], "D", "-"),
-    "M5": (_COLOURS[4], "P", "-"),
+    "M1": (_COLORS[0], "o", "--"),
+    "M2": (_COLORS[1], "s", "-"),
+    "M3": (_COLORS[2], "^", "--"),
+    "M4": (_COLORS[3], "D", "-"),
+    "M5": (_COLORS[4], "P", "-"),
     "M6": ((0.25, 0.25, 0.25), "*", "-"),
 }
 STYLES |= dict(zip(("neither", "sharing", "auxiliary", "both"), STYLES.values(), strict=False))
 STYLES |= {  # effects and families of networks, where they stand side by side
-    "weight sharing": (_COLOURS[1], "s", "-"),
-    "auxiliary loss": (_COLOURS[2], "^", "-"),
-    "interaction": (_COLOURS[7], "v", "-"),
-    "first report's": (_COLOURS[0], "o", "-"),
-    "mlp": (_COLOURS[9], "X", "-"),
-    "conv": (_COLOURS[5], "p", "-"),
+    "weight sharing": (_COLORS[1], "s", "-"),
+    "auxiliary loss": (_COLORS[2], "^", "-"),
+    "interaction": (_COLORS[7], "v", "-"),
+    "first report's": (_COLORS[0], "o", "-"),
+    "mlp": (_COLORS[9], "X", "-"),
+    "conv": (_COLORS[5], "p", "-"),
 }
 _OTHERS: dict[str, int] = {}  # names that are not in STYLES, by their first use
 METRICS = {
@@ -57,7 +57,7 @@ def style(model: str) -> tuple:
     if model in STYLES:
         return STYLES[model]
     turn = _OTHERS.setdefault(model, len(_OTHERS))
-    return _COLOURS[5 + turn % 5], "Xvph<>"[turn % 6], "-"
+    return _COLORS[5 + turn % 5], "Xvph<>"[turn % 6], "-"
 
 
 def legend_label(name: str | None) -> str | None:
@@ -128,7 +128,7 @@ def rows(values: dict[str, dict], ax: Axes, unit: str = "percentage points", com
             at = height[label] + 0.4 - step * (turn + 0.5)
             apart, numbers = min(0.11, step / 4), 100 * np.asarray(numbers, float)
             legend = name if name and name not in named else None
-            mean = dots(ax, at, numbers, style(name) if name else (GREY, "o", "-"), apart, True, legend, comparisons)
+            mean = dots(ax, at, numbers, style(name) if name else (GRAY, "o", "-"), apart, True, legend, comparisons)
             named.add(name)
             if len(list(series)) == 1 and not np.isnan(mean):
                 said = f"{mean:.1f}" if "%" in unit else f"{mean:+.1f}".replace("-", "−")
@@ -145,7 +145,7 @@ def rows(values: dict[str, dict], ax: Axes, unit: str = "percentage points", com
 
 
 def zero(ax: Axes, margin: float = 0) -> Axes:
-    """A line at zero, and in grey what is within `margin` of it."""
+    """A line at zero, and in gray what is within `margin` of it."""
     ax.axvline(0, color="0.2", linewidth=1)
     if margin:
         ax.axvspan(-margin, margin, color="0.5", alpha=0.15, linewidth=0)

@@ -187,7 +187,7 @@ def same_canary(mine: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 # -------------------------------------------------------------------------------------------------------------- store
 # One file for each finished run, under its name. Nothing is ever updated: another recipe, seed, digit, library or
-# behaviour of the code is another name. A file is written whole or not at all, and its checksum is verified.
+# behavior of the code is another name. A file is written whole or not at all, and its checksum is verified.
 
 
 def store_folder() -> Path:

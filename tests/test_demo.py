@@ -184,10 +184,10 @@ def test_what_is_drawn_is_prepared_as_mnist_is(opened):
     })"""
     for picture in opened.execute_script(reads):
         ink = torch.tensor(picture).view(14, 14).double()
-        centre = torch.arange(14).double() - 6.5
+        center = torch.arange(14).double() - 6.5
         assert (ink > 0).sum() > 10
-        assert abs((ink.sum(0) * centre).sum() / ink.sum()) < 0.25
-        assert abs((ink.sum(1) * centre).sum() / ink.sum()) < 0.25
+        assert abs((ink.sum(0) * center).sum() / ink.sum()) < 0.25
+        assert abs((ink.sum(1) * center).sum() / ink.sum()) < 0.25
         rows = (ink > 0).any(dim=1).nonzero()
         assert 10 <= rows.max() - rows.min() + 1 <= 12  # 20 of 28 pixels, and what the grid cuts
     assert all(text.startswith("first ≤ second: ") and "correct" not in text for text in shown(opened, ".demo-answer"))

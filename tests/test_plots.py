@@ -41,7 +41,7 @@ def test_an_interval_is_drawn_where_the_rounds_are_enough_for_one(ax):
     assert drawn[:, 0].tolist() == pytest.approx([2 - half, 2 + half])
 
 
-def test_the_grey_band_is_the_margin(ax):
+def test_the_gray_band_is_the_margin(ax):
     plots.zero(ax, margin=1)
     assert (ax.patches[0].get_x(), ax.patches[0].get_width()) == (-1, 2)
 
