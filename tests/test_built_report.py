@@ -231,6 +231,9 @@ def show(browser, report, width, theme):
 def test_the_report_fits_and_is_silent(browser, report, width, theme):
     show(browser, report, width, theme)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    cut = """return [...document.querySelectorAll("figure.table .cards, figure.table .cards td")].filter(
+        e => e.getBoundingClientRect().right > innerWidth).map(e => e.textContent.trim().slice(0, 80))"""
+    assert width > 400 or browser.execute_script(cut) == []
     assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
     fetched = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert [name for name in fetched if not name.startswith("data:")] == []
