@@ -99,8 +99,8 @@ def dissector(networks: dict[str, Network], pairs: dict[str, Pairs]) -> str:
         recognized = (digits.argmax(dim=2) == test.digits).all(dim=1)
         for wrong, most in ((~right & recognized, 8), (~right & ~recognized, 4)):
             missed += wrong.nonzero().flatten().tolist()[:most]
-        count = int((~right & recognized).sum())
-        still.append(f"trained {name}, the network recognizes both digits of {count} pairs and answers wrongly")
+        count, of = int((~right & recognized).sum()), int(recognized.sum())
+        still.append(f"trained {name}, the network gets {count} of the {of} pairs wrong whose digits it recognizes")
     question = ask(test.question, 2)
     shown = list(
         dict.fromkeys([*missed, *range(min(8, len(test)))])

@@ -1,10 +1,13 @@
 """Small made-up digits for all tests that need no real ones, and a store of finished runs of each test's own."""
 
 import ast
+import os
 import shutil
 import subprocess
 from itertools import pairwise
 from types import SimpleNamespace
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads wait for each other where others use the cores
 
 import nbformat
 import numpy as np
