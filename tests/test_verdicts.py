@@ -88,9 +88,9 @@ def rounds(center):
     return pd.Series(center + 0.001 * SPREAD)
 
 
-def of_hypotheses(values, seed=SEED):
-    given = {name: {seed: numbers} for name, numbers in values.items()}
-    return defined_in("10_verdicts").of_hypotheses(given).set_index("id")
+def of_hypotheses(values, seed=SEED, **given):
+    by_seed = {name: {seed: numbers} for name, numbers in values.items()}
+    return defined_in("10_verdicts").of_hypotheses(by_seed, **given).set_index("id")
 
 
 def test_hypotheses_are_judged_together_on_the_registered_seed_and_rounds():
@@ -113,6 +113,10 @@ def test_hypotheses_are_judged_together_on_the_registered_seed_and_rounds():
     assert table.found["relu-level"].startswith("+3.0")
     assert table.found["modulo"].startswith("39.98 ± ")
     assert set(of_hypotheses(values, seed=0).verdict) == {"not run"}
+    assert of_hypotheses(values, full=False).verdict["relu-level"] == "open: not all of MNIST"
+    assert of_hypotheses(values, full=False).verdict["relu-auxiliary"] == "open: 9 of 10 rounds"
+    diverged = values["relu-level"].where(values["relu-level"].index > 0)
+    assert of_hypotheses({"relu-level": diverged}).verdict["relu-level"] == "undecided"
 
 
 def test_a_claim_is_judged_for_each_of_its_families():
