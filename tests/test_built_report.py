@@ -271,6 +271,15 @@ def test_the_contents_follow_the_scroll_and_tables_sort(browser, report):
         assert values == sorted(values, reverse=order < 0)
 
 
+def test_one_switch_shows_the_code_and_the_notes_on_it(browser, report):
+    browser.get(report)
+    shown = """return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility()).length"""
+    assert browser.execute_script(shown, "details.code, .text.note") == 0
+    browser.find_element("css selector", "nav label input").click()
+    assert browser.execute_script(shown, "details.code") > 50
+    assert browser.execute_script(shown, ".text.note") > 10
+
+
 def test_the_report_prints(browser, report, tmp_path):
     browser.get(report)
     pdf = browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
