@@ -3,7 +3,7 @@
 import platform
 import re
 from collections import Counter
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import nbformat
@@ -97,6 +97,7 @@ def page(plan: dict, plan_name: str, source: str, commit: str, sections: list[di
         source=source,
         pygments={name: HtmlFormatter(style=style).get_style_defs(".highlight") for name, style in themes.items()},
         versions=[("Python", platform.python_version()), *((name, version(name)) for name in SHOWN_VERSIONS)],
+        authors=metadata("digit-comparison")["Author"],
         commit=commit,
         published=published.state(),
     )

@@ -108,7 +108,7 @@ def state() -> str:
 
 
 def commit() -> str:
-    """The commit that is checked out, marked where files differ from it."""
+    """The date of the commit that is checked out, and its name, marked where files differ from it."""
 
     def git(*command: str) -> str:
         said = subprocess.run(["git", *command], cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
@@ -117,7 +117,8 @@ def commit() -> str:
     try:
         if git("rev-parse", "--show-prefix"):  # another repository, in which this project lies
             return "unknown"
-        return git("describe", "--always", "--dirty=, with changes", "--abbrev=12")
+        name = git("describe", "--always", "--dirty=, with changes", "--abbrev=12")
+        return f"{git('show', '--no-patch', '--format=%cs')}, {name}"
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
