@@ -144,6 +144,29 @@ def test_every_registered_number_follows_from_the_tables_of_runs(built):
         assert values.set_index("round").value.to_dict() == pytest.approx(again[name].to_dict(), abs=1e-9), name
 
 
+def test_the_answer_in_short_follows_from_the_tables_of_runs(built):
+    folder = built[0] / "report" / "tables"
+    both, heads, why = pd.read_csv(folder / "answer.csv").sentence
+    first = ends(lambda name: pd.read_csv(folder / f"{name}.csv"), "ablation_convnet")
+    one, two, three, four = (of_model(first, f"M{i}").mean() for i in (1, 2, 3, 4))
+    of_heads = pd.read_csv(folder / "heads.csv").query("recipe == 'own' and auxiliary > 0").sort_values("epoch")
+    of_heads = of_heads.groupby(["run", "head"]).tail(5).groupby("head").test_accuracy.mean()
+    probes = pd.read_csv(folder / "heads_probes.csv").query("probe == 'linear'")
+    probes = probes[probes.model.str.contains(", linear, ")].groupby("transformation").accuracy.mean()
+    solutions = pd.read_csv(folder / "census.csv").solution.nunique()
+    said = [
+        (both, f"sharing by {100 * (two + four - one - three) / 2:+.1f} points"),
+        (both, f"loss by {100 * (three + four - one - two) / 2:+.1f} points"),
+        (both, f"of {solutions} public solutions"),
+        (heads, f"reaches {100 * of_heads['linear']:.1f} %"),
+        (heads, f"{100 * of_heads['ReLU']:.1f} % on their positive part"),
+        (heads, f"{100 * of_heads['fixed comparison']:.1f} % with a *fixed comparison*"),
+        (why, f"gains {100 * (probes['largest only'] - probes['logits']):+.1f} points"),
+    ]
+    for sentence, part in said:
+        assert part.replace("-", "−") in sentence
+
+
 def test_a_second_run_of_a_notebook_has_a_folder_and_ids_of_its_own(built):
     again = built[1] / "report" / "tables" / "03_ablation-2" / "tables"
     assert {path.name for path in again.glob("*.csv")} == {
