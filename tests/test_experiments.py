@@ -165,7 +165,7 @@ def test_raw_pictures_are_those_of_the_source(models, setting):
 
 def test_predictions_are_what_a_network_says(models, setting):
     ((network, pairs),) = trained([models[3]], replace(setting, rounds=1))
-    said, test = defined_in("09_m6").predictions(network, pairs), pairs["test"]
+    said, test = defined_in("a6_m6").predictions(network, pairs), pairs["test"]
     assert (said.right.mean(), len(said)) == (training.evaluate(network, test)["accuracy"], 1000)
     assert said[["first", "second"]].to_numpy().tolist() == test.digits.tolist()
     assert ((said.probability > 0.5) == (said["first"] <= said.second)).equals(said.right)

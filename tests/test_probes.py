@@ -1,4 +1,4 @@
-"""What 09_m6 and 06_heads read out of a trained network, against the same done by hand."""
+"""What a6_m6 and 06_heads read out of a trained network, against the same done by hand."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -12,7 +12,7 @@ from helpers.models import Architecture, build
 from helpers.training import Recipe, predict, train
 
 LAYERS = ({"linear": 10},)
-all_pairs = defined_in("09_m6").all_pairs
+all_pairs = defined_in("a6_m6").all_pairs
 heads = defined_in("06_heads")
 
 

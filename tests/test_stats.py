@@ -8,7 +8,7 @@ from conftest import defined_in
 from helpers import stats
 
 ablation = defined_in("03_ablation")
-calibration = defined_in("09_m6").calibration
+calibration = defined_in("a6_m6").calibration
 CELLS = [(s, a) for s in (False, True) for a in (0.0, 1.0)]
 
 
