@@ -156,7 +156,7 @@ def parts() -> dict[str, str]:
     rows = [shown.columns, ["---"] * len(shown.columns), *shown.astype(str).to_numpy()]
     origin = f"({source}; plan: {plan}.)"
     return {
-        "answer": " ".join(tables["answer"].sentence) + f"\n\n{QUALIFIER} {origin}",
+        "answer": "\n".join(f"- {text}" for text in tables["answer"].sentence) + f"\n\n{QUALIFIER} {origin}",
         "table": "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{TABLE_QUALIFIER} {origin}",
     }
 

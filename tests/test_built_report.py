@@ -165,6 +165,8 @@ def test_the_answer_in_short_follows_from_the_tables_of_runs(built):
     ]
     for sentence, part in said:
         assert part.replace("-", "−") in sentence
+    page = BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser").get_text()
+    assert f"A linear probe reaches {100 * probes['logits']:.1f} % on the logits" in " ".join(page.split())
 
 
 def test_a_second_run_of_a_notebook_has_a_folder_and_ids_of_its_own(built):
