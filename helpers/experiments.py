@@ -174,7 +174,8 @@ def published() -> dict[str, pd.DataFrame]:
         if {"run", "epoch"} <= set(table.columns):
             rows = table.loc[:, "epoch":].drop(columns=["source", "plan"], errors="ignore")
             for name, part in rows.groupby(table.run):
-                found.setdefault(name, part.dropna(axis=1, how="all").reset_index(drop=True))
+                once = part.drop_duplicates("epoch")  # a run that a table has under two models' names
+                found.setdefault(name, once.dropna(axis=1, how="all").reset_index(drop=True))
     return found
 
 

@@ -93,6 +93,21 @@ def test_a_table_of_some_epochs_serves_no_run(setting, results, monkeypatch, tmp
     assert len(trainings) == 2
 
 
+def test_a_run_that_a_table_has_under_two_names_serves_both(setting, results, monkeypatch, tmp_path):
+    table = experiments.run_rounds(read_models(TINY)[:1], setting)
+    publish(pd.concat([table, table.assign(model="another name")]), results)
+    monkeypatch.setenv(runs.STORE_VARIABLE, str(tmp_path / "empty"))
+    trainings = count_trainings(monkeypatch)
+    assert experiments.run_rounds(read_models(TINY)[:1], setting).to_csv() == table.to_csv()
+    assert not trainings
+
+
+def test_every_committed_run_has_all_its_epochs_so_that_nobody_trains_it_again():
+    for name, run in published._published_runs().items():
+        measured = published._model_of(run).recipe.epochs_measured()
+        assert experiments.published()[name].epoch.tolist() == measured, f"{name}: {published.kind_of(run)}"
+
+
 def test_published_runs_come_out_the_same_and_planted_differences_are_found(setting, results, monkeypatch, capsys):
     models = read_models(TINY)[:2]
     table = experiments.run_rounds(models, setting)
