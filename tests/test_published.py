@@ -103,9 +103,10 @@ def test_a_run_that_a_table_has_under_two_names_serves_both(setting, results, mo
 
 
 def test_every_committed_run_has_all_its_epochs_so_that_nobody_trains_it_again():
-    for name, run in published._published_runs().items():
-        measured = published._model_of(run).recipe.epochs_measured()
-        assert experiments.published()[name].epoch.tolist() == measured, f"{name}: {published.kind_of(run)}"
+    described = published._published_runs()
+    for name, rows in experiments.published().items():
+        measured = published._model_of(described[name]).recipe.epochs_measured()
+        assert rows.epoch.tolist() == measured, f"{name}: {published.kind_of(described[name])}"
 
 
 def test_published_runs_come_out_the_same_and_planted_differences_are_found(setting, results, monkeypatch, capsys):
