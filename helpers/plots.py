@@ -98,7 +98,7 @@ def interval(ax: Axes, at: float, mean: float, half: float, look: tuple, across:
     """A mean with its interval (NaN: none)."""
     place = {"x": mean, "y": at, "xerr": half} if across else {"x": at, "y": mean, "yerr": half}
     place = {name: value for name, value in place.items() if name in "xy" or not np.isnan(value)}
-    drawn = {"fmt": look[1], "color": look[0], "capsize": 3, "markersize": 7, "linewidth": 1.8}
+    drawn = {"fmt": look[1], "color": look[0], "capsize": 3, "markersize": 6, "linewidth": 1.8}
     ax.errorbar(**place, **drawn, markeredgecolor="black", markeredgewidth=0.7, label=legend_label(label))
 
 

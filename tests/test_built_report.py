@@ -149,8 +149,10 @@ def test_the_answer_in_short_follows_from_the_tables_of_runs(built):
     both, heads, why = pd.read_csv(folder / "answer.csv").sentence
     first = ends(lambda name: pd.read_csv(folder / f"{name}.csv"), "ablation_convnet")
     one, two, three, four = (of_model(first, f"M{i}").mean() for i in (1, 2, 3, 4))
-    of_heads = pd.read_csv(folder / "heads.csv").query("recipe == 'own' and auxiliary > 0").sort_values("epoch")
-    of_heads = of_heads.groupby(["run", "head"]).tail(5).groupby("head").test_accuracy.mean()
+    of_heads = pd.read_csv(folder / "heads.csv").query("recipe == 'own'").sort_values("epoch")
+    of_heads = of_heads.groupby(["run", "head", "auxiliary"]).tail(5).groupby(["head", "auxiliary"])
+    of_heads = of_heads.test_accuracy.mean().unstack()  # a column for each weight of the loss
+    worth = 100 * (of_heads[of_heads.columns.max()] - of_heads[0.0])
     probes = pd.read_csv(folder / "heads_probes.csv").query("probe == 'linear'")
     probes = probes[probes.model.str.contains(", linear, ")].groupby("transformation").accuracy.mean()
     solutions = pd.read_csv(folder / "census.csv").solution.nunique()
@@ -158,9 +160,9 @@ def test_the_answer_in_short_follows_from_the_tables_of_runs(built):
         (both, f"sharing by {100 * (two + four - one - three) / 2:+.1f} points"),
         (both, f"loss by {100 * (three + four - one - two) / 2:+.1f} points"),
         (both, f"of {solutions} public solutions"),
-        (heads, f"reaches {100 * of_heads['linear']:.1f} %"),
-        (heads, f"{100 * of_heads['ReLU']:.1f} % on their positive part"),
-        (heads, f"{100 * of_heads['fixed comparison']:.1f} % with a *fixed comparison*"),
+        (heads, f"{worth['linear']:+.1f} points under a linear head"),
+        (heads, f"{worth['ReLU']:+.1f} points if negative logits"),
+        (heads, f"{worth['fixed comparison']:+.1f} points under a *fixed comparison*"),
         (why, f"gains {100 * (probes['largest only'] - probes['logits']):+.1f} points"),
     ]
     for sentence, part in said:
