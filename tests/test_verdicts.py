@@ -128,7 +128,7 @@ def test_a_claim_is_judged_for_each_of_its_families():
     assert verdict["mlp: weight sharing improves accuracy"] == "reproduced"
     assert verdict["conv: weight sharing improves accuracy"] == "not reproduced"
     assert verdict["mlp: weight sharing brings almost 10 points"] == "not reproduced"
-    assert verdict["mlp: the auxiliary loss improves accuracy"] == "undecided"
+    assert verdict["mlp: the auxiliary loss improves accuracy"] == "not run"
     assert table.ours[("second", "mlp: weight sharing improves accuracy")].startswith("+3.0 ± ")
     assert table.loc[("first", "M5 reduces the test loss by 0.0945"), "verdict"] == "reproduced"
     assert table.ours[("first", "M5 reduces the test loss by 0.0945")].endswith(" nats")
