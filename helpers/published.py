@@ -23,7 +23,6 @@ from helpers.training import Recipe
 RUNS = "runs.jsonl"  # beside the published tables, a line for all runs that differ in OWN alone
 OWN = ("seed", "round", "fold", "start")
 QUALIFIER = "Mean over rounds ± half-width of its 95 % t interval, paired by round; test pairs, last five epochs."
-TABLE_QUALIFIER = "Mean of the last five epochs, dropout off, ± half-width of the 95 % t interval over rounds."
 
 
 # ----------------------------------------------------------------------------------------------------------- publish
@@ -144,7 +143,7 @@ def parts() -> dict[str, str]:
     """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
     tables = {path.stem: pd.read_csv(path) for path in sorted(experiments.PUBLISHED.glob("[!.]*.csv"))}
     if not {"results_table", "answer"} <= tables.keys():
-        return {"answer": "No results are published at present; `make published` writes them.", "table": ""}
+        return {"answer": "No results are published at present; `make published` writes them."}
     source, plan = tables["results_table"].source[0], "published"
     for name, table in tables.items():
         if set(table.plan) != {plan} or set(table.source) != {source}:
@@ -152,13 +151,8 @@ def parts() -> dict[str, str]:
                 f"{experiments.PUBLISHED / name}.csv is of plan {', '.join(table.plan.unique())} on "
                 f"{', '.join(table.source.unique())}; allowed is plan {plan} on {source} alone."
             )
-    shown = tables["results_table"].drop(columns=["source", "plan"])
-    rows = [shown.columns, ["---"] * len(shown.columns), *shown.astype(str).to_numpy()]
-    origin = f"({source}; plan: {plan}.)"
-    return {
-        "answer": "\n".join(f"- {text}" for text in tables["answer"].sentence) + f"\n\n{QUALIFIER} {origin}",
-        "table": "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{TABLE_QUALIFIER} {origin}",
-    }
+    sentences = "\n".join(f"- {text}" for text in tables["answer"].sentence)
+    return {"answer": f"{sentences}\n\n{QUALIFIER} ({source}; plan: {plan}.)"}
 
 
 # ------------------------------------------------------------------------------------------------------------ verify

@@ -127,7 +127,7 @@ def test_the_dictionary_explains_every_column_of_the_results():
 def test_the_readme_says_what_the_results_say():
     text = (ROOT / "README.md").read_text()
     assert published.filled(text) == text
-    assert all(f"<!-- {name} -->" in text for name in ("answer", "table"))
+    assert "<!-- answer -->" in text
 
 
 def test_the_readme_names_what_is_there():
