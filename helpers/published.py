@@ -132,18 +132,16 @@ def write_readme() -> None:
 
 
 def filled(text: str) -> str:
-    """The README's text with its generated parts written again."""
-    for name, content in parts().items():
-        between = re.compile(f"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
-        text = between.sub(lambda marks, content=content: f"{marks[1]}\n{content}\n{marks[2]}", text)
-    return text
+    """The README's text with the answer in it written again."""
+    between = re.compile("(<!-- answer -->).*?(<!-- /answer -->)", re.DOTALL)
+    return between.sub(lambda marks: f"{marks[1]}\n{answer()}\n{marks[2]}", text)
 
 
-def parts() -> dict[str, str]:
-    """The generated parts of the README by name, as Markdown. Refuses tables of another plan or of several."""
+def answer() -> str:
+    """The published answer in short, as Markdown. Refuses tables of another plan or of several."""
     tables = {path.stem: pd.read_csv(path) for path in sorted(experiments.PUBLISHED.glob("[!.]*.csv"))}
     if not {"results_table", "answer"} <= tables.keys():
-        return {"answer": "No results are published at present; `make published` writes them."}
+        return "No results are published at present; `make published` writes them."
     source, plan = tables["results_table"].source[0], "published"
     for name, table in tables.items():
         if set(table.plan) != {plan} or set(table.source) != {source}:
@@ -152,7 +150,7 @@ def parts() -> dict[str, str]:
                 f"{', '.join(table.source.unique())}; allowed is plan {plan} on {source} alone."
             )
     sentences = "\n".join(f"- {text}" for text in tables["answer"].sentence)
-    return {"answer": f"{sentences}\n\n{QUALIFIER} ({source}; plan: {plan}.)"}
+    return f"{sentences}\n\n{QUALIFIER} ({source}; plan: {plan}.)"
 
 
 # ------------------------------------------------------------------------------------------------------------ verify

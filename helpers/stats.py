@@ -48,6 +48,11 @@ class Estimate:
         return f"{mean}{interval}{self.unit}".replace("-", "−")
 
     @property
+    def bare(self) -> str:
+        """Without its unit, for a table that names it."""
+        return str(self).removesuffix(self.unit)
+
+    @property
     def low(self) -> float:
         return self.mean - self.half_width
 

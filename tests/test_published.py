@@ -139,14 +139,14 @@ def test_the_readme_takes_tables_of_one_plan_only(results, planted):
     table = pd.DataFrame({"model": ["M6"], "sentence": ["M6 is best."], "source": "MNIST", "plan": "published"})
     for name in ("results_table", "answer", "m6"):
         table.to_csv(results / f"{name}.csv", index=False)
-    assert published.parts()["answer"].startswith("- M6 is best.")
+    assert published.answer().startswith("- M6 is best.")
     table.assign(**planted).to_csv(results / "m6.csv", index=False)
     with pytest.raises(InputError, match=r"m6.csv is of plan .*; allowed is plan published on MNIST"):
-        published.parts()
+        published.answer()
 
 
 def test_without_results_the_readme_and_verify_say_so(results):
-    assert "No results are published" in published.parts()["answer"]
+    assert "No results are published" in published.answer()
     assert "No runs are published" in published.state()
     with pytest.raises(InputError, match="No runs are published"):
         published.verify()
