@@ -116,6 +116,8 @@ def test_an_estimate_reads_as_a_person_would_write_it():
     assert str(stats.as_percent([0.83, 0.84, 0.85, 0.86, 0.87])) == "85.0 ± 2.0 %"
     assert f"in {stats.as_points([0.01] * 5)}" == "in +1.0 ± 0.0 points"
     assert str(stats.as_points([0.012, 0.012])) == "+1.2 points"
+    assert stats.as_points([0.01] * 5).bare == "+1.0 ± 0.0"
+    assert stats.as_percent([0.5] * 5).bare == "50.0 ± 0.0"
 
 
 def test_an_effect_has_a_sign_where_its_interval_leaves_zero_out():
