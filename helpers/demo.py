@@ -28,23 +28,17 @@ BEFORE = {nn.ReLU: "relu", nn.Softmax: "softmax"}  # a linear head's layer, if t
 def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: float) -> str:
     """An HTML fragment in which the reader draws two digits or picks some of `pairs` and sees what networks say.
 
-    `pairs` [B, 2, 14, 14] are standardized by `mean` and `deviation` (of pixels from 0 to 255), those of training.
-    Without JavaScript one pair is shown and told. Raises InputError in one sentence for a network that the page cannot
+    `pairs` [B, 2, 14, 14] are standardized by `mean` and `deviation` (of pixels from 0 to 255), those of training. It
+    opens with the first network's `opening` pair. Without JavaScript one pair is shown and told. Raises InputError in one sentence for a network that the page cannot
     compute.
     """
     question = ask(pairs.question, pairs.images.shape[1])
     if pairs.images.shape[1] != 2 or question.answers != 2:
         raise InputError(f"pairs: {question.sentence!r} was asked, allowed is a question on two digits, of yes and no.")
     given = [{"name": name, **_described(name, network)} for name, network in networks.items()]
-    named, right, missed = {}, {}, {}
-    for name, network in networks.items():
-        right[name], digits = _answered(network, pairs)
-        named[name] = digits.argmax(dim=2)
-        fixed = isinstance(network.head[0], Fixed)  # it compares what it recognizes
-        wrong = ~right[name] & (fixed | (named[name] == pairs.digits).all(dim=1))
-        sure = digits.softmax(dim=2).amax(dim=2).amin(dim=1)  # of the digit that it is less sure of
-        missed[name] = [i for i in sure.argsort(descending=True).tolist() if wrong[i]][:MISSED]
-    wanted = {i for wrong in missed.values() for i in wrong}
+    missed = {name: mistakes(network, pairs)[:MISSED] for name, network in networks.items()}
+    first = opening(next(iter(networks.values())), pairs)
+    wanted = {first, *(i for wrong in missed.values() for i in wrong)}
     others = [i for i in range(len(pairs)) if i not in wanted]
     chosen = sorted([*wanted, *others[: max(0, OFFERED - len(wanted))]])
     pictures = (pairs.images[chosen] * deviation + mean).round().clamp(0, 255)
@@ -57,10 +51,13 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
         "digits": pairs.digits[chosen].tolist(),
     }
     data["missed"] = {name: [chosen.index(i) for i in wrong] for name, wrong in missed.items()}
-    shown = next((index for indices in data["missed"].values() for index in indices), 0)  # as the page begins
+    shown = data["first"] = chosen.index(first)
     still = io.BytesIO()
     Image.fromarray(255 - np.hstack([*pictures[shown].numpy().astype("u1")])).save(still, "png")
-    said = {name: (named[name][chosen[shown]].tolist(), bool(right[name][chosen[shown]])) for name in networks}
+    said = {}
+    for name, network in networks.items():
+        right, digits = _answered(network, pairs[[chosen[shown]]])
+        said[name] = digits[0].argmax(dim=1).tolist(), bool(right)
     return _template("demo").render(
         data=data,
         classes=range(CLASSES),
@@ -72,6 +69,23 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
     )
 
 
+def mistakes(network: Network, pairs: Pairs) -> list[int]:
+    """The `pairs` [B, 2, 14, 14] that a network gets wrong, by number, those recognized with most confidence first.
+
+    With a learned head only those count whose digits are both recognized: there the head fails, not its input.
+    """
+    right, digits = _answered(network, pairs)
+    recognized = (digits.argmax(dim=2) == pairs.digits).all(dim=1)
+    wrong = ~right & (recognized | isinstance(network.head[0], Fixed))
+    confidence = digits.softmax(dim=2).amax(dim=2).amin(dim=1)  # in the digit that it is less sure of
+    return [i for i in confidence.argsort(descending=True).tolist() if wrong[i]]
+
+
+def opening(network: Network, pairs: Pairs) -> int:
+    """The number of the pair that the article opens with: the first of a network's mistakes, 0 if it has none."""
+    return next(iter(mistakes(network, pairs)), 0)
+
+
 TRANSFORMATIONS = {  # what the dissector's linear head may be given, as the page names it
     "logits": "the logits",
     "relu": "their ReLU",
@@ -81,11 +95,12 @@ TRANSFORMATIONS = {  # what the dissector's linear head may be given, as the pag
 }
 
 
-def dissector(networks: dict[str, Network], pairs: dict[str, Pairs]) -> str:
+def dissector(networks: dict[str, Network], pairs: dict[str, Pairs], first: int = 0) -> str:
     """An HTML fragment in which a linear head on digits' logits is taken apart, and trained on 1,000 pairs.
 
     `networks` have one linear layer on the logits of two digits as their head; `pairs` [B, 2, 14, 14] are those of the
-    round that they were trained in, "train" and "test". Raises InputError for networks with another head.
+    round that they were trained in, "train" and "test"; it opens with the test pair number `first`. Raises InputError
+    for networks with another head.
     """
     test, given, missed, still = pairs["test"], [], [], []
     for name, network in networks.items():
@@ -102,9 +117,8 @@ def dissector(networks: dict[str, Network], pairs: dict[str, Pairs]) -> str:
         count, of = int((~right & recognized).sum()), int(recognized.sum())
         still.append(f"trained {name}, the network gets {count} of the {of} pairs wrong whose digits it recognizes")
     question = ask(test.question, 2)
-    shown = list(
-        dict.fromkeys([*missed, *range(min(8, len(test)))])
-    )  # some that a network gets wrong, and the first of all
+    # The first, some that a network gets wrong, and the first of all.
+    shown = list(dict.fromkeys([first, *missed, *range(min(8, len(test)))]))
     scaled = test.images[shown] - test.images.amin()
     data = {"networks": given, "question": question.sentence, "yes": question.steps[0].tolist(), "shown": shown}
     data |= {"labels": {part: _base64(pairs[part].labels, "u1") for part in ("train", "test")}}

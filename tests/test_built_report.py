@@ -1,9 +1,12 @@
 """A whole report, built once: what it holds, and how its readers meet it in a real browser."""
 
 import base64
+import json
+import re
 from pathlib import Path
 
 import axe_core_python
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -157,8 +160,8 @@ def test_the_answer_in_short_follows_from_the_tables_of_runs(built):
     probes = probes[probes.model.str.contains(", linear, ")].groupby("transformation").accuracy.mean()
     solutions = pd.read_csv(folder / "census.csv").solution.nunique()
     said = [
-        (both, f"sharing by {100 * (two + four - one - three) / 2:+.1f} points"),
-        (both, f"loss by {100 * (three + four - one - two) / 2:+.1f} points"),
+        (both, f"Weight sharing is worth {100 * (two + four - one - three) / 2:+.1f} points"),
+        (both, f"The auxiliary loss is worth {100 * (three + four - one - two) / 2:+.1f} points"),
         (both, f"of {solutions} public solutions"),
         (heads, f"{worth['linear']:+.1f} points under a linear head"),
         (heads, f"{worth['ReLU']:+.1f} points if negative logits"),
@@ -169,6 +172,20 @@ def test_the_answer_in_short_follows_from_the_tables_of_runs(built):
         assert part.replace("-", "−") in sentence
     page = BeautifulSoup((built[0] / "report" / "report.html").read_text(), "html.parser").get_text()
     assert f"A linear probe reaches {100 * probes['logits']:.1f} % on the logits" in " ".join(page.split())
+
+
+def test_the_demo_and_the_dissector_open_with_one_pair_and_its_sum_is_told(page):
+    demo, dissector = (json.loads(page.select_one(part).string) for part in (".demo-data", ".dis-data"))
+    number = demo["numbers"][demo["first"]]
+    assert number == dissector["shown"][0]
+    one, (first, second) = dissector["networks"][0], demo["digits"][demo["first"]]
+    logits = np.frombuffer(base64.b64decode(one["test"]), "<f2").reshape(-1, 20)[number].astype(float)
+    terms = logits * one["head"][:20]
+    recognized = terms[first] + terms[10 + second]
+    told = rf"The logits of the {first} and the {second} add (\S+) to the sum. The eighteen others add (\S+)\."
+    (numbers,) = re.findall(told, " ".join(page.get_text().split()))
+    numbers = [float(number.replace("−", "-")) for number in numbers]
+    assert numbers == pytest.approx([recognized, terms.sum() - recognized], abs=0.07)
 
 
 def test_a_second_run_of_a_notebook_has_a_folder_and_ids_of_its_own(built):

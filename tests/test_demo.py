@@ -113,6 +113,8 @@ def test_the_offered_pairs_show_the_point(fragment, opened, networks, pairs):
     assert offered.tolist() == sorted(offered.tolist(), reverse=True)
     others = set(range(150, len(pairs))) - {data["numbers"][index] for index in data["missed"]["M5"]}
     assert offered.min() >= sure[sorted(others)].max()
+    pick = opened.find_element("css selector", ".demo-pick")
+    assert data["first"] == data["missed"]["M5"][0] == int(pick.get_property("value"))  # as it opens
     opened.execute_script("document.querySelector('.demo-pick').value = ''")
     opened.find_element("css selector", ".demo-missed[value=M5]").click()
     picked = opened.find_element("css selector", ".demo-pick").get_property("value")

@@ -23,6 +23,7 @@ GIVEN = {
     "largest": lambda z: z * (z == z.amax(dim=-1, keepdim=True)),
 }
 GIVEN_IN_THE_PAGE = {"temperature": ("softmax", 4)}
+FIRST = 150  # the test pair that it opens with
 LINEAR = {"layers": [{"linear": 16}, "relu", {"linear": 10}], "head": [{"linear": "answers"}]}
 RECIPE = {"optimizer": "adam", "learning_rate": 0.01, "epochs": 3, "batch_size": 20}
 
@@ -44,7 +45,7 @@ def networks(pairs):
 
 @pytest.fixture(scope="module")
 def page(networks, pairs, tmp_path_factory):
-    return bare_page(tmp_path_factory.mktemp("dissector"), dissector(networks, pairs))
+    return bare_page(tmp_path_factory.mktemp("dissector"), dissector(networks, pairs, FIRST))
 
 
 @pytest.fixture
@@ -97,6 +98,7 @@ def test_the_contributions_add_up_to_the_answer(opened):
 def test_the_bars_are_each_class_times_its_weight(opened, networks, pairs):
     weights = opened.execute_script("return document.querySelector('.dissector').trained(0, 'logits')")["weights"]
     number = int(text(opened, "option:checked").split(":")[0])
+    assert number == FIRST
     logits = predict(networks["with it"], pairs["test"].images[number : number + 1])[1].half().double().flatten()
     products = logits * torch.tensor(weights[:20])
     bars = opened.find_elements("css selector", ".dis-bars rect")
