@@ -29,8 +29,8 @@ def demo(networks: dict[str, Network], pairs: Pairs, mean: float, deviation: flo
     """An HTML fragment in which the reader draws two digits or picks some of `pairs` and sees what networks say.
 
     `pairs` [B, 2, 14, 14] are standardized by `mean` and `deviation` (of pixels from 0 to 255), those of training. It
-    opens with the first network's `opening` pair. Without JavaScript one pair is shown and told. Raises InputError in one sentence for a network that the page cannot
-    compute.
+    opens with the first network's `opening`; without JavaScript that pair is shown and told. Raises InputError in one
+    sentence for a network that the page cannot compute.
     """
     question = ask(pairs.question, pairs.images.shape[1])
     if pairs.images.shape[1] != 2 or question.answers != 2:
