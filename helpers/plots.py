@@ -16,6 +16,7 @@ WIDTH = 7.2  # inches, of a wide figure, which a phone scrolls
 COLUMN = 5.0  # inches, of a figure as wide as the text, which is drawn once more for a phone
 PHONE = 3.7  # inches, of that drawing
 _COLORS = sns.color_palette("colorblind")
+_COLORS[8] = (0.55, 0.5, 0.0)  # instead of a yellow that is too faint on white
 GRAY = (0.45, 0.45, 0.45)
 STYLES = {  # (color, marker, line); dashed: no weight sharing
     "M1": (_COLORS[0], "o", "--"),

@@ -1,6 +1,7 @@
 """A whole report, built once: what it holds, and how its readers meet it in a real browser."""
 
 import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -186,6 +187,41 @@ def test_the_demo_and_the_dissector_open_with_one_pair_and_its_sum_is_told(page)
     (numbers,) = re.findall(told, " ".join(page.get_text().split()))
     numbers = [float(number.replace("−", "-")) for number in numbers]
     assert numbers == pytest.approx([recognized, terms.sum() - recognized], abs=0.07)
+
+
+def downloaded(page, name, **options):
+    address = page.select_one(f'a[download="{name}.csv"]')["href"]
+    return pd.read_csv(io.BytesIO(base64.b64decode(address.partition(",")[2])), **options)
+
+
+def test_the_figure_of_the_probes_shows_networks_with_a_linear_head(built, page):
+    table = pd.read_csv(built[0] / "report" / "tables" / "heads_probes.csv")
+    table = table[table.model.str.contains(", linear, ")]
+    means = table.groupby(["round", "transformation", "probe"]).accuracy.mean().unstack([1, 2])
+    drawn = downloaded(page, "heads_probes", header=[0, 1], index_col=0)
+    assert len(means.columns) == 30
+    pd.testing.assert_frame_equal(drawn[means.columns], means, check_names=False)
+
+
+def test_the_census_says_what_fails_and_what_is_given_probabilities(built, page):
+    table = pd.read_csv(built[0] / "report" / "tables" / "census.csv").sort_values("epoch")
+    final = table.groupby(["run", "solution", "head", "recipe", "sharing", "auxiliary", "round"]).tail(5)
+    own = final[(final["head"] == "own") & (final.recipe == "own") & (final.auxiliary == 0)]
+    untaught = own.groupby(["solution", "sharing", "round"]).test_accuracy.mean()
+    lowest = untaught.groupby(["solution", "sharing"]).median().groupby("solution").min()
+    text = " ".join(page.get_text().split())
+    failed = sorted(lowest[lowest < 0.6].index)
+    assert failed
+    assert f"In {len(failed)} solutions a network without the auxiliary loss hardly learns" in text
+    assert f"below 60 % in most rounds ({', '.join(failed)})" in text
+    shared = final[final.sharing & (final.recipe == "own") & (final.auxiliary > 0)]
+    reached = shared.groupby(["solution", "head"]).test_accuracy.mean().unstack()
+    lead = 100 * (reached["fixed"] - reached["own"])
+    said = f"by {lead.mean():+.1f} points on average (without diegocantonr, whose sub-network ends in a softmax, so "
+    said += (
+        f"that this head is given probabilities instead of logits, by {lead.drop('diegocantonr').mean():+.1f} points)"
+    )
+    assert said.replace("-", "−") in text
 
 
 def test_a_second_run_of_a_notebook_has_a_folder_and_ids_of_its_own(built):
