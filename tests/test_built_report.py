@@ -217,11 +217,9 @@ def test_the_census_says_what_fails_and_what_is_given_probabilities(built, page)
     shared = final[final.sharing & (final.recipe == "own") & (final.auxiliary > 0)]
     reached = shared.groupby(["solution", "head"]).test_accuracy.mean().unstack()
     lead = 100 * (reached["fixed"] - reached["own"])
-    said = f"by {lead.mean():+.1f} points on average (without diegocantonr, whose sub-network ends in a softmax, so "
-    said += (
-        f"that this head is given probabilities instead of logits, by {lead.drop('diegocantonr').mean():+.1f} points)"
-    )
-    assert said.replace("-", "−") in text
+    of_all, of_others = (f"{x.mean():+.1f}".replace("-", "−") for x in (lead, lead.drop("diegocantonr")))
+    said = f"by {of_all} points on average (without diegocantonr, whose sub-network ends in a softmax, so that this "
+    assert said + f"head is given probabilities instead of logits, by {of_others} points)" in text
 
 
 def test_a_second_run_of_a_notebook_has_a_folder_and_ids_of_its_own(built):
