@@ -6,7 +6,7 @@ A metric of a table is a column of `experiments.run_rounds`, e.g. `test_accuracy
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -51,6 +51,11 @@ class Estimate:
     def bare(self) -> str:
         """Without its unit, for a table that names it."""
         return str(self).removesuffix(self.unit)
+
+    @property
+    def size(self) -> str:
+        """Without its sign, for a sentence whose verb says it: "trails by 2.4 ± 0.9 points"."""
+        return str(replace(self, mean=abs(self.mean), form=self.form.replace("+", "")))
 
     @property
     def low(self) -> float:

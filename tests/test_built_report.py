@@ -164,10 +164,10 @@ def test_the_answer_in_short_follows_from_the_tables_of_runs(built):
         (both, f"Weight sharing is worth {100 * (two + four - one - three) / 2:+.1f} points"),
         (both, f"The auxiliary loss is worth {100 * (three + four - one - two) / 2:+.1f} points"),
         (both, f"of {solutions} public solutions"),
-        (heads, f"{worth['linear']:+.1f} points under a linear head"),
-        (heads, f"{worth['ReLU']:+.1f} points if negative logits"),
-        (heads, f"{worth['fixed comparison']:+.1f} points under a *fixed comparison*"),
-        (why, f"gains {100 * (probes['largest only'] - probes['logits']):+.1f} points"),
+        (heads, f"{worth['linear']:+.1f} points under a *linear head*"),
+        (heads, f"sets negative logits to zero, it is worth {worth['ReLU']:+.1f} points"),
+        (heads, f"all “yes” pairs, it is worth {worth['fixed comparison']:+.1f} points"),
+        (why, f"it gains {100 * abs(probes['largest only'] - probes['logits']):.1f} points"),
     ]
     for sentence, part in said:
         assert part.replace("-", "−") in sentence
@@ -183,10 +183,10 @@ def test_the_demo_and_the_dissector_open_with_one_pair_and_its_sum_is_told(page)
     logits = np.frombuffer(base64.b64decode(one["test"]), "<f2").reshape(-1, 20)[number].astype(float)
     terms = logits * one["head"][:20]
     recognized = terms[first] + terms[10 + second]
-    told = rf"The logits of the {first} and the {second} add (\S+) to the sum. The eighteen others add (\S+)\."
+    told = r"The two recognized digits. logits add (\S+) to the sum. The eighteen others add (\S+), a constant (\S+)\. "
     (numbers,) = re.findall(told, " ".join(page.get_text().split()))
     numbers = [float(number.replace("−", "-")) for number in numbers]
-    assert numbers == pytest.approx([recognized, terms.sum() - recognized], abs=0.07)
+    assert numbers == pytest.approx([recognized, terms.sum() - recognized, one["head"][20]], abs=0.07)
 
 
 def downloaded(page, name, **options):

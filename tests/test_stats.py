@@ -118,6 +118,7 @@ def test_an_estimate_reads_as_a_person_would_write_it():
     assert str(stats.as_points([0.012, 0.012])) == "+1.2 points"
     assert stats.as_points([0.01] * 5).bare == "+1.0 ± 0.0"
     assert stats.as_percent([0.5] * 5).bare == "50.0 ± 0.0"
+    assert stats.Estimate(-0.024, 0.009).size == stats.Estimate(0.024, 0.009).size == "2.4 ± 0.9 points"
 
 
 def test_an_effect_has_a_sign_where_its_interval_leaves_zero_out():
