@@ -43,7 +43,8 @@ def publish(report: Path) -> None:
 def add(folder: Path) -> None:
     """Put a folder's tables, of some chapters that are finished, beside the committed ones or in their place."""
     known = _published_runs()
-    paths = sorted(folder.glob("[!.]*.csv"))
+    if not (paths := sorted(folder.glob("[!.]*.csv"))):
+        raise InputError(f"folder: {folder} was given, allowed is one with tables (.csv).")
     lost = [name for name in _runs_of(paths) if not (name in known or description_of(name))]
     if lost:
         raise InputError(f"{folder} was given, but {len(lost)} of its runs are not among the finished ones here.")

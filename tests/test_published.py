@@ -175,3 +175,5 @@ def test_a_finished_chapters_tables_join_the_committed_ones(setting, results, tm
     with pytest.raises(InputError, match="1 of its runs"):
         published.add(finished)
     assert not (results / "three.csv").exists()
+    with pytest.raises(InputError, match="allowed is one with tables"):
+        published.add(tmp_path)
