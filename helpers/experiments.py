@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -33,9 +34,11 @@ from helpers.runs import (
     Trained,
     additions,
     canary,
+    is_stored,
     names_of,
     read_run,
     same_canary,
+    store_folder,
     store_run,
     train_run,
 )  # fmt: skip
@@ -214,28 +217,39 @@ def _train(missing: dict[str, Run], setting: Setting, canaries: dict[int, tuple]
 
     Whatever ends it early ends in one sentence, leaves no worker and keeps all that is finished.
     """
-    done, jobs, own = 0, min(setting.jobs or cpu_count(), len(missing)), additions()
+    jobs, own = min(setting.jobs or cpu_count(), len(missing)), additions()
+    described = {name: run.description(setting.digits, setting.device) for name, run in missing.items()}
+    # Workers on this machine store what they train. Sent back instead, a result that is cut off, because its worker is
+    # killed, would be waited for without end.
+    folder = None if setting.cluster else store_folder().absolute()
     with _workers(setting.cluster):
         how: dict = {"return_as": "generator_unordered", "batch_size": 1}
         parallel = Parallel(n_jobs=-1 if setting.cluster else jobs, **how)
         work = parallel(
-            delayed(_train_named)(name, canaries[id(run.model)], own, run, run.pairs(setting.digits), setting.device)
+            delayed(_train_named)(
+                name, canaries[id(run.model)], own, run, run.pairs(setting.digits), described[name], folder
+            )
             for name, run in missing.items()
         )
         try:
             for name, result in _progress(work, len(missing)):
-                store_run(name, missing[name].description(setting.digits, setting.device), result)
-                done += 1
+                if result:
+                    store_run(name, described[name], result, store_folder())
         except BrokenProcessPool:
             raise InputError(
-                f"jobs: a worker process died, perhaps for want of memory; {done} of {len(missing)} runs are finished "
-                f"and kept, and fewer jobs than {jobs} need less memory."
+                f"jobs: a worker process died, perhaps for want of memory; {_finished(missing)}, and fewer jobs than "
+                f"{jobs} need less memory."
             ) from None
         except KeyboardInterrupt:
-            raise Interrupted(f"{done} of {len(missing)} runs are finished and kept; run it again to go on.") from None
+            raise Interrupted(f"{_finished(missing)}; run it again to go on.") from None
         finally:
             with suppress(ValueError):  # "already executing": it is being closed
                 work.close()  # pyright: ignore[reportAttributeAccessIssue]  # a generator, by return_as
+
+
+def _finished(names: Iterable[str]) -> str:
+    stored = [is_stored(name) for name in names]
+    return f"{sum(stored)} of {len(stored)} runs are finished and kept"
 
 
 def _progress(work: Iterable, total: int) -> Iterable:
@@ -256,9 +270,9 @@ def _workers(cluster: str) -> Iterator[None]:
 
 
 def _train_named(
-    name: str, expected: tuple, own: list[dict], run: Run, pairs: dict[str, Pairs], device: str
-) -> tuple[str, Trained]:
-    """Train a run in a worker, once its canary is known to be that of the process which gives out the work."""
+    name: str, expected: tuple, own: list[dict], run: Run, pairs: dict, description: dict, folder: Path | None
+) -> tuple[str, Trained | None]:
+    """Train a run in a worker whose canary is as `expected`; store it in the folder or, without one, return it."""
     for table, entries in zip(TABLES, own, strict=True):
         table.update(entries)
     if (checked := (expected, repr(run.model))) not in _CHECKED:
@@ -268,7 +282,11 @@ def _train_named(
                 "the kernel (or the cluster's workers) again."
             )
         _CHECKED.add(checked)
-    return name, train_run(run, pairs, device)
+    trained = train_run(run, pairs, description["device"])
+    if folder is None:
+        return name, trained
+    store_run(name, description, trained, folder)
+    return name, None
 
 
 def begin_worker(parent: int) -> None:

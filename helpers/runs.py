@@ -195,7 +195,7 @@ def store_folder() -> Path:
     return resolve_path(named) if named else ROOT / "data" / "runs"
 
 
-def store_run(name: str, description: dict, trained: Trained) -> None:
+def store_run(name: str, description: dict, trained: Trained, folder: Path) -> None:
     """Store a finished run at once. Raises InputError where the disk refuses, e.g. because it is full."""
     table = pd.DataFrame(trained.rows)
     weights: dict = {f"weight {key}": value.numpy() for key, value in trained.weights.items()}
@@ -208,9 +208,13 @@ def store_run(name: str, description: dict, trained: Trained) -> None:
         **weights,
     )
     try:
-        write_whole(store_folder() / f"{name}.run", hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+        write_whole(folder / f"{name}.run", hashlib.sha256(content.getvalue()).digest() + content.getvalue())
     except OSError as error:
-        raise _no_store(error, "written to") from None
+        raise _no_store(error, folder, "written to") from None
+
+
+def is_stored(name: str) -> bool:
+    return (store_folder() / f"{name}.run").exists()
 
 
 def read_run(name: str) -> tuple[pd.DataFrame, dict] | None:
@@ -225,7 +229,7 @@ def read_run(name: str) -> tuple[pd.DataFrame, dict] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _no_store(error, "read") from None
+        raise _no_store(error, store_folder(), "read") from None
     if hashlib.sha256(content[32:]).digest() != content[:32]:
         print(f"The stored run {name[:16]} is damaged: its checksum is wrong; it is trained again.", file=sys.stderr)
         path.unlink(missing_ok=True)
@@ -254,8 +258,8 @@ def clear_store() -> str:
     return f"Removed {len(files):,} files of finished runs ({size / 1e6:.1f} MB) from {store_folder()}."
 
 
-def _no_store(error: OSError, how: str) -> InputError:
+def _no_store(error: OSError, folder: Path, how: str) -> InputError:
     return InputError(
-        f"{STORE_VARIABLE}: {str(store_folder())!r} was given as the folder of finished runs, allowed is one that can "
+        f"{STORE_VARIABLE}: {str(folder)!r} was given as the folder of finished runs, allowed is one that can "
         f"be {how} ({error.strerror})."
     )

@@ -51,6 +51,11 @@ def processes_of(run_store) -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
+def state_of(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
 def wait_until(condition, process=None):
     """Wait without a clock's judgement: as long as the test runner lets us, or until the process has ended."""
     while not condition():
@@ -93,6 +98,23 @@ def test_a_worker_that_dies_ends_in_one_sentence_and_the_rest_is_kept(run_store)
     assert process.returncode == 1
     wait_until(lambda: processes_of(run_store) == [])
     assert kept(run_store) >= 1
+
+
+def test_a_worker_that_dies_while_it_answers_is_noticed(run_store):
+    """While the process that gives out the work stands still, an answer larger than a pipe holds could not be sent."""
+    process = begin(run_store)
+    wait_until(lambda: kept(run_store) >= 1, process)
+    workers = [pid for pid in processes_of(run_store) if pid != process.pid]
+    process.send_signal(signal.SIGSTOP)
+    still = 0
+    while still < 40:  # two seconds in which no worker computes
+        still = still + 1 if all(state_of(pid) == "S" for pid in workers) else 0
+        time.sleep(0.05)
+    os.kill(workers[0], signal.SIGKILL)
+    process.send_signal(signal.SIGCONT)
+    assert last_line(process).startswith("jobs: a worker process died, perhaps for want of memory; ")
+    assert process.returncode == 1
+    wait_until(lambda: processes_of(run_store) == [])
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

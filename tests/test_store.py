@@ -18,7 +18,7 @@ ROWS = [
 
 def write(name="a" * 64):
     weights = {"head.weight": torch.randn(3, 2)}
-    runs.store_run(name, DESCRIPTION, Trained(ROWS, weights))
+    runs.store_run(name, DESCRIPTION, Trained(ROWS, weights), runs.store_folder())
     return weights
 
 
