@@ -11,7 +11,7 @@ from conftest import bare_page, set_size
 
 from helpers.architectures import read_models
 from helpers.data import draw_round
-from helpers.demo import MISSED, OFFERED, demo
+from helpers.demo import MISSED, OFFERED, demo, mistakes
 from helpers.inputs import InputError
 from helpers.models import Architecture, build
 from helpers.training import predict
@@ -98,6 +98,15 @@ def test_the_page_computes_what_torch_computes(opened, networks, pairs):
         assert (probabilities.argmax(dim=2) == digits.argmax(dim=2))[clear].all()
         computed = (digits[:, 0].unsqueeze(2) * digits[:, 1].unsqueeze(1)).triu().sum(dim=(1, 2))
         assert (torch.tensor([entry["computed"] for entry in here]) - computed).abs().max() < 0.01
+
+
+def test_a_learned_heads_mistakes_are_on_recognized_digits(networks, pairs):
+    for name, network in networks.items():
+        answers, digits = predict(network, pairs.images)
+        wrong = answers.argmax(dim=1) != pairs.labels
+        if name != "M6":  # it compares what it recognizes, rightly or not
+            wrong &= (digits.argmax(dim=2) == pairs.digits).all(dim=1)
+        assert sorted(mistakes(network, pairs)) == wrong.nonzero().flatten().tolist()
 
 
 def test_the_offered_pairs_show_the_point(fragment, opened, networks, pairs):
